@@ -1,0 +1,1 @@
+"""unstir: text-to-image models of your own."""

@@ -1,0 +1,162 @@
+"""What every layout gives: entries (a picture, its caption) and problems (what was left out, and why)."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from unstir.errors import UserError
+
+PICTURES = frozenset({"png", "jpg", "jpeg", "webp", "bmp"})
+"""Extensions that count as pictures, in lower case and without the dot."""
+
+OTHER_PICTURES = frozenset({"gif", "tif", "tiff", "avif", "heic", "svg", "jxl", "jp2"})
+"""Pictures that are not read. They are named as problems, since leaving them out in silence would puzzle."""
+
+CAPTION_FIELDS = ("text", "caption")
+"""Where a caption may stand in a JSON object or a metadata row; the first that holds text wins."""
+
+Read = Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One captioned picture.
+
+    key: relative path without extension, '/'-separated; unique in its source.
+    caption: not empty, no line breaks.  meta: whatever else was said of it, JSON values.
+    read: gives the encoded picture (PNG, JPEG, ...); safe to call from several threads; raises OSError.
+    """
+
+    key: str
+    caption: str
+    meta: Mapping[str, object]
+    read: Read
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something left out: `key` says which, `what` says why in one sentence."""
+
+    key: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Captioned pictures in one place.
+
+    layout: "folder", "imagefolder" or "webdataset".  entries: sorted by key, at least one.
+    """
+
+    name: str
+    layout: str
+    entries: list[Entry]
+    problems: list[Problem]
+
+
+@dataclass
+class Collected:
+    """What a layout has found so far. A key is taken once; who comes later is a problem."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, entry: Entry, where: str) -> None:
+        """Take `entry`, unless its key is taken; `where` names its file in the complaint."""
+        if entry.key in self.entries:
+            self.problem(entry.key, f"{where} has the same key as an earlier picture and is left out.")
+        else:
+            self.entries[entry.key] = entry
+
+    def problem(self, key: str, what: str) -> None:
+        self.problems.append(Problem(key, what))
+
+    def source(self, name: str, layout: str) -> Source:
+        """Everything found, sorted by key. Raises UserError when not one picture can be used."""
+        problems = sorted(self.problems, key=lambda problem: (problem.key, problem.what))
+        if not self.entries:
+            if not problems:
+                raise UserError(
+                    f"There are no pictures in {name}: put in x.png with its caption in x.txt, "
+                    "a metadata.jsonl, or .tar shards."
+                )
+            first = problems[0]
+            raise UserError(
+                f"No picture in {name} can be used: {len(problems)} problem(s), the first is {first.key}: {first.what}"
+            )
+        return Source(name, layout, [self.entries[key] for key in sorted(self.entries)], problems)
+
+
+def climbs(name: str) -> bool:
+    """Whether a relative name is absolute or has a '..' in it, so that it could leave its folder."""
+    return name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/")
+
+
+def tidy(text: str) -> str:
+    """A caption on one line: runs of white space become one space, lone surrogates (broken \\u escapes) become '?'."""
+    return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
+
+
+def split_caption(row: Mapping[str, object]) -> tuple[str, dict[str, object]]:
+    """The caption in a JSON object or metadata row ("" if there is none), and the other fields."""
+    for name in CAPTION_FIELDS:
+        value = row.get(name)
+        if isinstance(value, str) and tidy(value):
+            return tidy(value), {key: other for key, other in row.items() if key != name}
+    return "", dict(row)
+
+
+def add_sample(found: Collected, key: str, parts: Mapping[str, Read]) -> None:
+    """Turn the files of one key into an entry, or into problems.
+
+    parts: extension in lower case without dot ("png", "txt", "json") -> reader. For the folder and the tar layout.
+    """
+    pictures = sorted(PICTURES & parts.keys())
+    if not pictures:
+        _explain_no_picture(found, key, parts)
+        return
+    try:
+        meta = _json_object(parts["json"]) if "json" in parts else {}
+        caption = tidy(parts["txt"]().decode("utf-8-sig")) if "txt" in parts else ""
+    except (ValueError, RecursionError):  # JSON and UTF-8 errors are ValueErrors; deep nesting recurses
+        found.problem(key, "Its .txt or .json is not readable (text must be UTF-8, JSON must be one object).")
+        return
+    except OSError as error:
+        found.problem(key, f"Its .txt or .json cannot be opened ({error.strerror or error}).")
+        return
+    if "txt" not in parts:
+        caption, meta = split_caption(meta)
+    if not caption:
+        what = "Its caption is empty." if "txt" in parts else f"It has no caption; write one to {key}.txt."
+        found.problem(key, what)
+        return
+    found.add(Entry(key, caption, meta, parts[pictures[0]]), f"{key}.{pictures[0]}")
+    for second in pictures[1:]:
+        found.problem(key, f"{key}.{second} has the same key as {key}.{pictures[0]} and is left out.")
+
+
+def _explain_no_picture(found: Collected, key: str, parts: Mapping[str, Read]) -> None:
+    """Say why a key without a readable picture gives no entry; a lone .json without a caption is nobody's business."""
+    foreign = sorted(ext for ext in parts if ext.rpartition(".")[2] in OTHER_PICTURES)
+    dotted = sorted(ext for ext in parts if "." in ext and ext.rpartition(".")[2] in PICTURES)
+    if foreign:
+        found.problem(key, f"{key}.{foreign[0]} is a kind of picture that is not read; convert it to PNG.")
+    elif dotted:
+        found.problem(key, f"{key}.{dotted[0]} has a dot in its name, and in a tar the key ends at the first dot.")
+    elif "txt" in parts:
+        found.problem(key, "There is a caption but no picture.")
+    elif "json" in parts:
+        try:
+            lonely = bool(split_caption(_json_object(parts["json"]))[0])
+        except (ValueError, RecursionError, OSError):
+            lonely = False
+        if lonely:
+            found.problem(key, "There is a caption but no picture.")
+
+
+def _json_object(read: Read) -> dict[str, object]:
+    """One JSON object. Raises ValueError if it is anything else."""
+    value = json.loads(read().decode("utf-8-sig"))
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value

@@ -1,0 +1,34 @@
+"""Which pictures come next: a pure function of the seed and of how many were seen, so that a run can be continued."""
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+
+def order(n: int, seed: int, images_seen: int, count: int) -> npt.NDArray[np.int64]:
+    """The indices of the next `count` pictures of a set of `n`, after `images_seen` have been served.
+
+    Every epoch of n is a permutation of its own, made from (seed, epoch).
+    order(n, s, 0, a + b) is order(n, s, 0, a) followed by order(n, s, a, b).
+    n: >= 1.  seed, images_seen, count: >= 0.  Returns (count,) in [0, n). Raises ValueError outside of these.
+    """
+    if n < 1 or seed < 0 or images_seen < 0 or count < 0:
+        raise ValueError(f"order needs n >= 1 and nothing negative: {n=}, {seed=}, {images_seen=}, {count=}")
+    indices = np.empty(count, dtype=np.int64)
+    done = 0
+    while done < count:
+        epoch, start = divmod(images_seen + done, n)
+        piece = _permutation(n, seed, epoch)[start : start + count - done]
+        indices[done : done + len(piece)] = piece
+        done += len(piece)
+    return indices
+
+
+@lru_cache(maxsize=4)
+def _permutation(n: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """A permutation of n, by sorting raw Philox words: NumPy promises those, not `permutation`, never to change."""
+    philox = np.random.Philox(key=np.array([seed % 2**64, epoch % 2**64], dtype=np.uint64))
+    permutation = np.argsort(philox.random_raw(n), kind="stable").astype(np.int64)
+    permutation.setflags(write=False)  # it is shared by the cache
+    return permutation

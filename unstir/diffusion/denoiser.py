@@ -1,0 +1,73 @@
+"""A denoiser is a function (xt, t, cond) -> x0: what is the finished picture, as far as one can tell from xt?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from unstir.diffusion.prediction import Prediction
+from unstir.diffusion.schedule import NoiseSchedule, logsnr
+
+
+class Denoiser(Protocol):
+    """xt: (B, *); t: (B,) in (0, 1]; cond: whatever the network takes, or None. Returns x0: (B, *)."""
+
+    def __call__(self, xt: Tensor, t: Tensor, cond: Any) -> Tensor: ...
+
+
+def per_picture(value: Tensor, like: Tensor) -> Tensor:
+    """Shape (B,) made broadcastable over (B, *), in the dtype of `like`."""
+    return value.reshape(-1, *([1] * (like.ndim - 1))).to(like.dtype)
+
+
+@dataclass(frozen=True)
+class NetworkDenoiser:
+    """A network seen as a denoiser.
+
+    network: (xt scaled to about unit variance, clipped logsnr (B,), cond) -> output of the kind `prediction`.
+    Raises ValueError when built from a pair that cannot work (eps where alpha(1) = 0).
+    """
+
+    network: Callable[[Tensor, Tensor, Any], Tensor]
+    schedule: NoiseSchedule
+    prediction: Prediction = Prediction("x0")
+
+    def __post_init__(self) -> None:
+        self.prediction.check(self.schedule)
+
+    def __call__(self, xt: Tensor, t: Tensor, cond: Any) -> Tensor:
+        t = t.double()
+        alpha, sigma = per_picture(self.schedule.alpha(t), xt), per_picture(self.schedule.sigma(t), xt)
+        # Karras 2022, table 1 (c_in): unit variance at every noise level, so one network serves every schedule.
+        unit = (alpha.square() * self.prediction.sigma_data**2 + sigma.square()).rsqrt()
+        level = logsnr(self.schedule, t).clamp(-20, 20).float()
+        out = self.network(xt * unit, level, cond)
+        return self.prediction.to_x0(out.to(xt.dtype), xt, alpha, sigma)
+
+
+def noised(x0: Tensor, eps: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """x_t of the forward process: alpha(t)·x0 + sigma(t)·eps. x0, eps: (B, *); t: (B,)."""
+    t = t.double()
+    return per_picture(schedule.alpha(t), x0) * x0 + per_picture(schedule.sigma(t), x0) * eps
+
+
+def gaussian_denoiser(mean: Tensor, std: Tensor, schedule: NoiseSchedule) -> Denoiser:
+    """The exact denoiser of data that are Gaussian, independently per element: E[x0 | xt] in closed form.
+
+    mean, std: broadcastable to a picture. Every sampler must reach exactly this mean and std with it.
+    """
+
+    def denoise(xt: Tensor, t: Tensor, cond: Any) -> Tensor:
+        t = t.double()
+        alpha, sigma = per_picture(schedule.alpha(t), xt), per_picture(schedule.sigma(t), xt)
+        gain = alpha * std**2 / (alpha**2 * std**2 + sigma**2)
+        return mean + gain * (xt - alpha * mean)
+
+    return denoise
+
+
+def times(t: float, xt: Tensor) -> Tensor:
+    """One time for a whole batch: (B,) float64 on the device of xt."""
+    return torch.full((xt.shape[0],), t, dtype=torch.float64, device=xt.device)

@@ -1,0 +1,86 @@
+"""What a network may predict, and the one table that turns each into every other.
+
+Each prediction is affine in the finished picture: x0 = a·xt + b·out, with a and b functions of alpha and sigma.
+Reading the line forwards gives x0, backwards gives the training target, and 1/b² is the weight that the error of
+x0 gets when the loss is measured in that prediction.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from unstir.diffusion.schedule import NoiseSchedule
+
+PREDICTIONS = ("x0", "eps", "v", "velocity", "edm")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network's output means.
+
+    name: one of PREDICTIONS.
+        x0        the finished picture
+        eps       the noise in xt                                      Ho et al. 2020
+        v         alpha·eps - sigma·x0                                 Salimans and Ho 2022, eq. 8 (there variance preserving)
+        velocity  eps - x0, the direction of the plain blend           Lipman et al. 2023
+        edm       F, of unit variance at every noise level             Karras et al. 2022, eq. 7 and table 1
+    sigma_data: standard deviation of the data; only `edm` uses it.
+    """
+
+    name: str = "x0"
+    sigma_data: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.name not in PREDICTIONS:
+            raise ValueError(f"there is no prediction {self.name!r}; there are: {', '.join(PREDICTIONS)}")
+        if not self.sigma_data > 0:
+            raise ValueError(f"sigma_data must be positive, got {self.sigma_data}")
+
+    def line(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """a and b of x0 = a·xt + b·out, for alpha and sigma of any one shape."""
+        match self.name:
+            case "x0":
+                return 0.0, 1.0
+            case "eps":
+                return 1 / alpha, -sigma / alpha
+            case "v":
+                scale = alpha.square() + sigma.square()
+                return alpha / scale, -sigma / scale
+            case "velocity":
+                return 1 / (alpha + sigma), -sigma / (alpha + sigma)
+            case "edm":
+                # Karras 2022, table 1, with x/alpha and sigma/alpha put in and alpha cancelled.
+                variance = sigma.square() + alpha.square() * self.sigma_data**2
+                return self.sigma_data**2 * alpha / variance, self.sigma_data * sigma / variance.sqrt()
+        raise AssertionError(self.name)
+
+    def to_x0(self, out: Tensor, xt: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """The finished picture that an output `out` of this kind means. out, xt: (B, *); alpha, sigma broadcastable."""
+        a, b = self.line(alpha, sigma)
+        return a * xt + b * out
+
+    def from_x0(self, x0: Tensor, xt: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """The output of this kind that means the finished picture x0: the training target. sigma > 0 except for x0."""
+        a, b = self.line(alpha, sigma)
+        return (x0 - a * xt) / b
+
+    def check(self, schedule: NoiseSchedule) -> None:
+        """Raise ValueError where this prediction cannot say what the picture is, at pure noise."""
+        if self.name == "eps" and schedule.alpha_at_noise == 0:
+            raise ValueError(
+                f"eps cannot be predicted on {type(schedule).__name__}: there xt = eps at t = 1, "
+                "which says nothing about the picture; predict x0, v or velocity, or take the linear-beta schedule"
+            )
+
+
+def eps_of(x0: Tensor, xt: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The noise in xt if the picture is x0; sigma > 0."""
+    return (xt - alpha * x0) / sigma
+
+
+def score(x0: Tensor, xt: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The gradient of log p(xt), from the mean picture x0 = E[x0 | xt]; sigma > 0.
+
+    Source: Tweedie's formula; Vincent 2011; Song et al. 2021.
+    """
+    return (alpha * x0 - xt) / sigma.square()

@@ -1,0 +1,1 @@
+"""What can be trained and sampled: one paradigm a file."""

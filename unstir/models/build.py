@@ -1,0 +1,62 @@
+"""A model as a plain dictionary (for the header of its file) and back. Built with `match`, never from dotted names."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any, TypeVar
+
+from unstir.models.diffusion import Diffusion, DiffusionConfig, Sampling
+from unstir.nn.dit import DiTConfig
+from unstir.nn.text import TextConfig
+from unstir.nn.unet import UNetConfig
+from unstir.text.tokenizer import Tokenizer
+
+T = TypeVar("T")
+
+
+def describe(model: Diffusion) -> dict[str, Any]:
+    """Everything that `build` needs but the weights; JSON-able."""
+    kind = "dit" if isinstance(model.config.network, DiTConfig) else "unet"
+    config = asdict(model.config)
+    config["network"]["kind"] = kind
+    return {"kind": "diffusion", "config": config, "tokenizer": model.tokenizer.json}
+
+
+def build(description: Mapping[str, Any]) -> Diffusion:
+    """The model of a description, with weights not yet filled in. ValueError where it describes nothing we know."""
+    match description:
+        case {"kind": "diffusion", "config": dict() as config, "tokenizer": str() as tokenizer}:
+            return Diffusion(diffusion_config(config), Tokenizer(tokenizer))
+        case {"kind": kind}:
+            raise ValueError(f"there is no model of kind {kind!r} in this version; there is: diffusion")
+    raise ValueError("the description of the model has no kind, configuration or tokenizer")
+
+
+def diffusion_config(values: Mapping[str, Any]) -> DiffusionConfig:
+    """DiffusionConfig from nested dictionaries, each network with its `kind`."""
+    rest = dict(values)
+    network, text = dict(rest.pop("network", {})), rest.pop("text", {})
+    match network.pop("kind", None):
+        case "dit":
+            net: DiTConfig | UNetConfig = frozen(DiTConfig, network)
+        case "unet":
+            net = frozen(UNetConfig, network)
+        case kind:
+            raise ValueError(f"there is no network {kind!r}; there are: dit, unet")
+    return frozen(DiffusionConfig, {**rest, "network": net, "text": frozen(TextConfig, text)})
+
+
+def sampling_of(values: Mapping[str, Any]) -> Sampling:
+    """The dials of a request from a dictionary; missing ones keep their default."""
+    return replace(Sampling(), **vars(frozen(Sampling, values)))
+
+
+def frozen(kind: type[T], values: Mapping[str, Any]) -> T:
+    """A dataclass from a dictionary, lists as tuples; ValueError names fields that it does not have or misses."""
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    unknown = set(values) - known
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no {', '.join(sorted(unknown))}; a newer version may have written this")
+    try:
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__}: {error}") from None

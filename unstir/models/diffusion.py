@@ -1,0 +1,183 @@
+"""Text-to-image diffusion in pixel space: a picture network and a text encoder trained together."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from unstir.diffusion.denoiser import Denoiser, NetworkDenoiser, noised, per_picture
+from unstir.diffusion.grid import time_grid
+from unstir.diffusion.guidance import clip, guide, one_by_one, threshold
+from unstir.diffusion.noise import batch_normal
+from unstir.diffusion.prediction import Prediction
+from unstir.diffusion.sampler import Step, levels_of, named_sampler
+from unstir.diffusion.schedule import NoiseSchedule, named_schedule
+from unstir.nn.dit import DiT, DiTConfig
+from unstir.nn.text import TextConfig, TextEncoder, Words
+from unstir.nn.unet import UNet, UNetConfig
+from unstir.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """Everything that the architecture and the loss depend on.
+
+    schedule, prediction: names (see unstir.diffusion).  loss: the prediction in whose space the error is measured.
+    sigma_data: standard deviation of the pictures in [-1, 1].
+    t_mean, t_std: training times are sigmoid(N(t_mean, t_std²)); a higher mean trains more on noise.
+    """
+
+    network: DiTConfig | UNetConfig
+    text: TextConfig
+    schedule: str = "flow"
+    prediction: str = "x0"
+    loss: str = "velocity"
+    sigma_data: float = 0.5
+    t_mean: float = 0.4
+    t_std: float = 1.0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The dials of one request. interval: guide only at times within.  threshold: percentile, 1 = plain clipping."""
+
+    steps: int = 24
+    sampler: str = "dpmpp_2m"
+    guidance_scale: float = 3.0
+    interval: tuple[float, float] = (0.0, 1.0)
+    spacing: str = "uniform"
+    shift: float = 1.0
+    threshold: float = 1.0
+
+
+class Batch(NamedTuple):
+    """x0: (B, C, S, S) in [-1, 1]; ids: (B, L) tokens of the captions."""
+
+    x0: Tensor
+    ids: Tensor
+
+
+@dataclass
+class Draw:
+    """What is random about one loss: times and noise."""
+
+    t: Tensor
+    eps: Tensor = field(repr=False)
+
+
+SMALLEST_SIGMA = 0.05
+"""The loss weight 1/b² is held constant below this noise level, or it would grow without bound (Li and He 2025)."""
+
+
+class Diffusion(nn.Module):
+    """A `GenerativeModel`: `losses` for training, `sample` for pictures."""
+
+    def __init__(self, config: DiffusionConfig, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        self.schedule: NoiseSchedule = named_schedule(config.schedule)
+        self.prediction = Prediction(config.prediction, config.sigma_data)
+        self.prediction.check(self.schedule)
+        self.loss_space = Prediction(config.loss, config.sigma_data)
+        self.text = TextEncoder(config.text)
+        match config.network:
+            case DiTConfig():
+                self.network: nn.Module = DiT(config.network)
+            case UNetConfig():
+                self.network = UNet(config.network)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, side, side) of the pictures that it was trained on."""
+        network = self.config.network
+        return network.channels, network.size, network.size
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    # Training
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Which module each named loss trains."""
+        return {"main": self}
+
+    def compile_loss(self) -> None:
+        """Let torch compile the loss: faster steps after a minute or so of waiting."""
+        self.loss_at = torch.compile(self.loss_at)  # type: ignore[method-assign]
+
+    def draw(self, x0: Tensor, rng: torch.Generator) -> Draw:
+        """Times and noise for a batch. rng: on the device of x0."""
+        normal = torch.randn(len(x0), generator=rng, device=x0.device)
+        t = torch.sigmoid(self.config.t_mean + self.config.t_std * normal)
+        return Draw(t, torch.randn(x0.shape, generator=rng, device=x0.device))
+
+    def losses(self, batch: Batch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
+        """("main", the mean weighted error of x0): the squared error in the space of `config.loss`."""
+        draw = self.draw(batch.x0, rng)
+        yield "main", self.loss_at(batch, draw.t, draw.eps).mean()
+
+    def loss_at(self, batch: Batch, t: Tensor, eps: Tensor) -> Tensor:
+        """The loss of every picture at given times and noise, (B,)."""
+        xt = noised(batch.x0, eps, t, self.schedule)
+        x0 = self.denoiser()(xt, t, self.text(batch.ids))
+        alpha = per_picture(self.schedule.alpha(t), xt)
+        sigma = per_picture(self.schedule.sigma(t), xt).clamp(min=SMALLEST_SIGMA)
+        _, b = self.loss_space.line(alpha, sigma)
+        return ((x0 - batch.x0) / b).square().flatten(1).mean(1)
+
+    def denoiser(self) -> NetworkDenoiser:
+        """The network as a function (xt, t, Words) -> x0."""
+        return NetworkDenoiser(self.network, self.schedule, self.prediction)
+
+    # Sampling
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """(B, L) int64 on the model's device. Raises TooLong where a text does not fit."""
+        return torch.tensor(self.tokenizer.encode(texts, self.config.text.length), device=self.device)
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str]) -> Words:
+        """Conditioning by texts. Each is encoded alone, so that its vectors do not depend on its neighbours."""
+        words = [self.text(self.tokenize([text])) for text in texts]
+        return Words(*(torch.cat(parts) for parts in zip(*words, strict=True)))
+
+    def guided(self, sampling: Sampling, negative: str = "") -> Denoiser:
+        """The denoiser of one request: guidance, clipping, and picture by picture."""
+        null = self.encode([negative])
+        denoise = guide(
+            self.denoiser(), null, sampling.guidance_scale, interval=sampling.interval, join=Words.join
+        )
+        denoise = clip(denoise) if sampling.threshold == 1 else threshold(denoise, sampling.threshold)
+        return one_by_one(denoise, Words.one)
+
+    def sample(
+        self,
+        shape: Sequence[int],
+        cond: Words,
+        seeds: Sequence[int],
+        sampling: Sampling | None = None,
+        negative: str = "",
+    ) -> Iterator[Step]:
+        """Denoise from pure noise, yielding every step; the last step's x0 are the pictures.
+
+        shape: of one picture.  cond: from `encode`, one row per seed.  Picture i depends on its row of `cond`, on
+        seeds[i] and on the settings, and on nothing else.
+        Raises ValueError for settings that do not exist or do not fit together.
+        """
+        sampling = sampling or Sampling()
+        if len(seeds) != len(cond.tokens):
+            raise ValueError(f"{len(seeds)} seeds for {len(cond.tokens)} prompts")
+        sampler = named_sampler(sampling.sampler)
+        grid = time_grid(self.schedule, sampling.steps, sampling.spacing, shift=sampling.shift)
+        levels = levels_of(self.schedule, grid)
+
+        def noise(step: int) -> Tensor:
+            return batch_normal(shape, seeds, step).to(self.device)
+
+        with torch.inference_mode():
+            xt = noise(0) * levels[0].sigma
+            yield from sampler(self.guided(sampling, negative), xt, cond, levels, noise)

@@ -1,0 +1,95 @@
+"""Attention with normalised queries and keys, to itself or across to other tokens."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unstir.nn.start import zero_start
+
+FEW_TOKENS = 256
+"""Up to here plain softmax attention is the faster one on a CPU in bf16; beyond, the fused kernel."""
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q·kᵀ/sqrt(d))·v.
+
+    q: (B, H, N, d); k, v: (B, H, M, d); mask: additive, broadcastable to (B, H, N, M), or None. Returns (B, H, N, d).
+    """
+    if q.device.type != "cpu" or k.shape[2] > FEW_TOKENS or q.dtype == torch.float32:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask.to(q.dtype))
+    weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None:
+        weights = weights + mask.to(weights.dtype)
+    return torch.softmax(weights, dim=-1).to(v.dtype) @ v
+
+
+class Attention(nn.Module):
+    """Multi-head attention from x to x, or from x to `context` when its width is given.
+
+    width: of x, divisible by heads. RMS-normalised queries and keys keep the logits bounded in low precision
+    (Dehghani et al. 2023, ViT-22B).
+    """
+
+    def __init__(self, width: int, heads: int, context: int | None = None) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not divisible by {heads} heads")
+        self.heads = heads
+        self.across = context is not None
+        if context is None:
+            self.qkv = nn.Linear(width, 3 * width, bias=False)
+        else:
+            self.q = nn.Linear(width, width, bias=False)
+            self.kv = nn.Linear(context, 2 * width, bias=False)
+        self.q_norm = nn.RMSNorm(width // heads, eps=1e-6)
+        self.k_norm = nn.RMSNorm(width // heads, eps=1e-6)
+        self.out = nn.Linear(width, width, bias=False)
+        zero_start(self.out)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        mask: Tensor | None = None,
+        rotate: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """x: (B, N, width); context: (B, M, c); mask: (B, 1, 1, M) additive; rotate: from `rotation`. -> (B, N, width)."""
+        if self.across:
+            assert context is not None
+            q = self.q(x)
+            k, v = self.kv(context).chunk(2, dim=-1)
+        else:
+            q, k, v = self.qkv(x).chunk(3, dim=-1)
+        q, k, v = self._split(q), self._split(k), self._split(v)
+        q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)
+        if rotate is not None:
+            q, k = rotated(q, *rotate), rotated(k, *rotate)
+        out: Tensor = self.out(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+        return out
+
+
+def rotation(side: int, head: int, theta: float = 100.0) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, each (side², head/2), that tell a square grid's rows and columns apart by rotating q and k.
+
+    Half of the channels turn with the row, half with the column. head: divisible by 4.
+    Source: Su et al. 2021 (RoPE); two axes as in Heo et al. 2024.
+    """
+    if head % 4:
+        raise ValueError(f"rotary positions in two axes need a head width divisible by 4, got {head}")
+    # On the CPU also while a network is laid out without memory ("meta"): this is a constant, not a weight.
+    speed = theta ** -(torch.arange(head // 4, device="cpu") / (head // 4))
+    place = torch.arange(side, device="cpu")
+    row = place.repeat_interleave(side)[:, None] * speed
+    column = place.repeat(side)[:, None] * speed
+    angle = torch.cat([row, column], dim=1)
+    return angle.cos(), angle.sin()
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x: (B, H, N, d) with the pair (channel j, channel j + d/2) of token n turned by its angle j; cos, sin: (N, d/2)."""
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)

@@ -1,0 +1,23 @@
+"""A convolution whose kernel is kept as a matrix."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Conv(nn.Module):
+    """`side`×`side` convolution with zero padding that keeps the picture's size.
+
+    The kernel is one matrix, (out, in·side²), because that is what it is to an optimiser that works on matrices (Muon).
+    """
+
+    def __init__(self, inside: int, outside: int, side: int) -> None:
+        super().__init__()
+        self.inside, self.side = inside, side
+        self.weight = nn.Parameter(torch.empty(outside, inside * side * side))
+        self.bias = nn.Parameter(torch.zeros(outside))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, in, h, w) -> (B, out, h, w)."""
+        kernel = self.weight.view(-1, self.inside, self.side, self.side)
+        return F.conv2d(x, kernel, self.bias, padding=self.side // 2)

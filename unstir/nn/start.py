@@ -1,0 +1,37 @@
+"""Starting values of weights: a function of the seed and the parameter's name, not of the order of construction."""
+
+import math
+import zlib
+
+import torch
+from torch import nn
+
+
+def zero_start(layer: nn.Module) -> None:
+    """Mark a layer whose weight starts at zero, so that the residual branch it ends begins as the identity."""
+    layer.starts_at_zero = True  # type: ignore[assignment]
+
+
+@torch.no_grad()
+def initialise(network: nn.Module, seed: int) -> None:
+    """Fill every parameter: matrices and kernels Gaussian with variance 1/fan_in, embeddings with std 0.02,
+    norms with one, biases, tables and the layers marked by `zero_start` with zero.
+
+    fan_in: the product of all dimensions but the first. Source: LeCun et al. 1998, section 4.6.
+    """
+    for path, module in network.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if getattr(module, "starts_at_zero", False) or (parameter.ndim < 2 and name != "weight"):
+                parameter.zero_()
+            elif isinstance(module, nn.RMSNorm | nn.GroupNorm | nn.LayerNorm):
+                parameter.fill_(1)
+            elif name == "table":
+                parameter.zero_()
+            else:
+                generator = torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(f"{path}.{name}".encode()))
+                std = 0.02 if isinstance(module, nn.Embedding) or name == "position" else _fan_in_std(parameter)
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
+
+
+def _fan_in_std(parameter: nn.Parameter) -> float:
+    return 1 / math.sqrt(math.prod(parameter.shape[1:]))

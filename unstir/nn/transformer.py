@@ -1,0 +1,70 @@
+"""Transformer blocks: attention, words across, SwiGLU; plain, or modulated by a vector."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unstir.nn.attention import Attention
+from unstir.nn.start import zero_start
+
+
+class SwiGLU(nn.Module):
+    """silu(x·W1) ⊙ (x·W2), then W3. Source: Shazeer 2020. Hidden width: 8/3 of the input's, to a multiple of 32."""
+
+    def __init__(self, width: int, hidden: int | None = None) -> None:
+        super().__init__()
+        hidden = hidden or -(-width * 8 // 3 // 32) * 32
+        self.up = nn.Linear(width, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+        zero_start(self.down)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.up(x).chunk(2, dim=-1)
+        out: Tensor = self.down(F.silu(gate) * value)
+        return out
+
+
+class Block(nn.Module):
+    """A plain pre-norm block: attention to itself, then SwiGLU. For text."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.RMSNorm(width, eps=1e-6)
+        self.attention = Attention(width, heads)
+        self.norm2 = nn.RMSNorm(width, eps=1e-6)
+        self.mlp = SwiGLU(width)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """x: (B, N, width); mask: (B, 1, 1, N) additive."""
+        x = x + self.attention(self.norm1(x), mask=mask)
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+class ModulatedBlock(nn.Module):
+    """A block whose scale, shift and gate come from a vector (noise level and pooled words), with words across.
+
+    The six modulation vectors are one projection shared by all blocks plus a learned table per block: adaLN-single,
+    Chen et al. 2023 (PixArt-alpha), section 2.3.
+    """
+
+    def __init__(self, width: int, heads: int, words: int) -> None:
+        super().__init__()
+        self.norm1 = nn.RMSNorm(width, eps=1e-6, elementwise_affine=False)
+        self.attention = Attention(width, heads)
+        self.norm_words = nn.RMSNorm(width, eps=1e-6)
+        self.words = Attention(width, heads, context=words)
+        self.norm2 = nn.RMSNorm(width, eps=1e-6, elementwise_affine=False)
+        self.mlp = SwiGLU(width)
+        self.table = nn.Parameter(torch.zeros(6, width))
+
+    def forward(
+        self, x: Tensor, shared: Tensor, words: Tensor, mask: Tensor, rotate: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        """x: (B, N, width); shared: (B, 6, width); words: (B, M, c); mask: (B, 1, 1, M). Returns (B, N, width)."""
+        modulation = (shared + self.table).to(x.dtype).unsqueeze(2)
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(1)
+        x = x + (1 + gate1) * self.attention(self.norm1(x) * (1 + scale1) + shift1, rotate=rotate)
+        x = x + self.words(self.norm_words(x), words, mask)
+        out: Tensor = x + (1 + gate2) * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
+        return out

@@ -1,0 +1,122 @@
+"""A U-Net: convolutions at several scales with attention at the coarse ones, conditioned on a level and on words."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unstir.nn.attention import Attention
+from unstir.nn.conv import Conv
+from unstir.nn.embed import LevelEmbedding
+from unstir.nn.start import zero_start
+from unstir.nn.text import Words
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """size: side of a picture, a multiple of patch·2^(scales-1).  widths: channels at each scale, fine to coarse.
+
+    patch: pixels folded into channels before the first convolution.  attend: at which scales there is attention.
+    blocks: residual blocks per scale, on the way down and on the way up.
+    """
+
+    size: int
+    channels: int
+    patch: int = 2
+    widths: tuple[int, ...] = (64, 128, 256)
+    blocks: tuple[int, ...] = (1, 2, 3)
+    attend: tuple[bool, ...] = (False, True, True)
+    head: int = 32
+    words: int = 256
+    vector: int = 256
+
+    def __post_init__(self) -> None:
+        step = self.patch * 2 ** (len(self.widths) - 1)
+        if self.size % step:
+            raise ValueError(f"size {self.size} is not a multiple of {step} (patch times the coarsest scale)")
+        if not len(self.widths) == len(self.blocks) == len(self.attend):
+            raise ValueError("widths, blocks and attend need one entry per scale each")
+
+
+class Residual(nn.Module):
+    """norm, silu, conv, modulated norm, silu, conv; then attention to itself and to the words where asked.
+
+    Source: Ho et al. 2020, appendix B; scale and shift by the vector as in Dhariwal and Nichol 2021.
+    """
+
+    def __init__(self, inside: int, width: int, config: UNetConfig, attend: bool) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(min(32, inside // 4), inside)
+        self.conv1 = Conv(inside, width, 3)
+        self.modulate = nn.Linear(config.vector, 2 * width)
+        self.norm2 = nn.GroupNorm(min(32, width // 4), width)
+        self.conv2 = Conv(width, width, 3)
+        zero_start(self.conv2)
+        self.skip = Conv(inside, width, 1) if inside != width else nn.Identity()
+        self.attend = attend
+        if attend:
+            self.norm3 = nn.RMSNorm(width, eps=1e-6)
+            self.attention = Attention(width, width // config.head)
+            self.norm4 = nn.RMSNorm(width, eps=1e-6)
+            self.words = Attention(width, width // config.head, context=config.words)
+
+    def forward(self, x: Tensor, vector: Tensor, words: Words) -> Tensor:
+        """x: (B, inside, h, w); vector: (B, v). Returns (B, width, h, w)."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        scale, shift = self.modulate(vector)[:, :, None, None].to(h.dtype).chunk(2, dim=1)
+        h = self.conv2(F.silu(self.norm2(h) * (1 + scale) + shift))
+        x = self.skip(x) + h
+        if not self.attend:
+            return x
+        b, c, height, width = x.shape
+        tokens = x.flatten(2).transpose(1, 2)
+        tokens = tokens + self.attention(self.norm3(tokens))
+        tokens = tokens + self.words(self.norm4(tokens), words.tokens, words.mask)
+        return tokens.transpose(1, 2).reshape(b, c, height, width)
+
+
+class UNet(nn.Module):
+    """(B, C, S, S), level (B,), words -> (B, C, S, S)."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.widths
+        self.inward = Conv(config.channels * config.patch**2, widths[0], 3)
+        self.level = LevelEmbedding(config.vector)
+        self.pooled = nn.Linear(config.words, config.vector)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
+        for i, (width, blocks, attend) in enumerate(zip(widths, config.blocks, config.attend, strict=True)):
+            self.down.append(nn.ModuleList(Residual(width, width, config, attend) for _ in range(blocks)))
+            self.up.append(nn.ModuleList(Residual(2 * width, width, config, attend) for _ in range(blocks)))
+            if i + 1 < len(widths):
+                self.shrink.append(Conv(4 * width, widths[i + 1], 1))
+                self.grow.append(Conv(widths[i + 1], 4 * width, 1))
+        self.norm = nn.GroupNorm(min(32, widths[0] // 4), widths[0])
+        self.out = Conv(widths[0], config.channels * config.patch**2, 3)
+        zero_start(self.out)
+
+    def forward(self, xt: Tensor, level: Tensor, words: Words) -> Tensor:
+        """xt: (B, C, S, S) of about unit variance; level: (B,)."""
+        step = self.config.patch * 2 ** (len(self.config.widths) - 1)
+        if xt.shape[-1] % step or xt.shape[-2] % step:
+            raise ValueError(f"the sides of a picture must be multiples of {step}, got {tuple(xt.shape[-2:])}")
+        dtype = self.inward.weight.dtype
+        vector = F.silu(self.level(level) + self.pooled(words.pooled.to(dtype)))
+        x = F.pixel_unshuffle(xt.to(dtype), self.config.patch)
+        x = self.inward(x.contiguous(memory_format=torch.channels_last))
+        kept: list[Tensor] = []
+        for i, blocks in enumerate(self.down):
+            for block in blocks:  # type: ignore[attr-defined]
+                x = block(x, vector, words)
+                kept.append(x)
+            if i < len(self.shrink):
+                x = self.shrink[i](F.pixel_unshuffle(x, 2))
+        for i in reversed(range(len(self.up))):
+            if i < len(self.grow):
+                x = F.pixel_shuffle(self.grow[i](x), 2)
+            for block in self.up[i]:  # type: ignore[attr-defined]
+                x = block(torch.cat([x, kept.pop()], dim=1), vector, words)
+        return F.pixel_shuffle(self.out(F.silu(self.norm(x))), self.config.patch)

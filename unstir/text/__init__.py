@@ -1,0 +1,1 @@
+"""Words in: captions and the tokenizer."""

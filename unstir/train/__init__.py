@@ -1,0 +1,1 @@
+"""Training: one loop for every paradigm, resumable to the bit."""

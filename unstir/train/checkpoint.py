@@ -1,0 +1,55 @@
+"""The whole state of a run in one safetensors file, written so that a crash leaves the old one or the new one."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from unstir.errors import UserError
+from unstir.files import write_atomic
+
+NAME = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """tensors: weights, averages and optimiser states by path.  facts: everything else, JSON-able."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+    def group(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors below this prefix, without it."""
+        start = prefix + "/"
+        return {name[len(start) :]: value for name, value in self.tensors.items() if name.startswith(start)}
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write the checkpoint of the run in this folder, replacing the one before."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}
+    metadata = {"facts": json.dumps(checkpoint.facts, sort_keys=True)}
+    write_atomic(folder / NAME, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+
+
+def load(folder: Path) -> Checkpoint | None:
+    """The checkpoint of the run in this folder, or None if it has none yet; UserError if it cannot be read."""
+    path = folder / NAME
+    for stray in folder.glob(f".{NAME}.*.tmp"):
+        stray.unlink(missing_ok=True)  # left by a run that was killed while writing
+    if not path.exists():
+        return None
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["facts"])
+            # A copy: the file may be replaced while its pages are still mapped.
+            tensors = {name: torch.clone(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({str(error).splitlines()[0]}); move it away to begin this run anew"
+        ) from None
+    return Checkpoint(tensors, facts)

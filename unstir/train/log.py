@@ -1,0 +1,55 @@
+"""The log of a run: one JSON object a line, always; TensorBoard beside it where asked."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from unstir.errors import UserError
+from unstir.files import write_atomic
+
+NAME = "log.jsonl"
+
+
+class Log:
+    """Appends to RUN/log.jsonl. Opened at `images_seen`, it first drops the lines that a killed run wrote after that."""
+
+    def __init__(self, folder: Path, images_seen: int, tensorboard: bool = False) -> None:
+        self._path = folder / NAME
+        kept = [line for line in self.lines(folder) if line["images"] <= images_seen] if images_seen else []
+        write_atomic(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the log
+        self._board: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise UserError("TensorBoard is not installed: pip install 'unstir[tensorboard]'") from None
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen)  # type: ignore[no-untyped-call]
+
+    def write(self, images_seen: int, values: Mapping[str, float]) -> None:
+        """One line: the clock and these values."""
+        self._file.write(json.dumps({"images": images_seen, **values}) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, images_seen)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    @staticmethod
+    def lines(folder: Path) -> list[dict[str, Any]]:
+        """Every whole line of the log in this folder; the torn last line of a killed run is left out."""
+        path = folder / NAME
+        if not path.exists():
+            return []
+        found = []
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(text))
+            except ValueError:
+                continue
+        return found

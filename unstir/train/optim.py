@@ -1,0 +1,76 @@
+"""Optimisers: Muon for the matrices inside blocks, AdamW for the rest, behind one small face."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from unstir.train.config import TrainConfig
+
+
+class Optimiser:
+    """One or two torch optimisers that step together and whose state is a flat dictionary of tensors.
+
+    Flat, because a checkpoint is a safetensors file: names to tensors, nothing else.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainConfig) -> None:
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        matrices = [(n, p) for n, p in named if config.optimiser == "muon" and is_hidden_matrix(n, p)]
+        chosen = {n for n, _ in matrices}
+        rest = [(n, p) for n, p in named if n not in chosen]
+        self._parts: list[tuple[torch.optim.Optimizer, list[str], float]] = []
+        if matrices:
+            # The update of an m×n matrix is scaled by sqrt(max(1, m/n)) ("original"): Jordan et al. 2024.
+            muon = torch.optim.Muon(
+                [p for _, p in matrices], lr=config.muon_lr, momentum=0.95, weight_decay=config.weight_decay
+            )
+            self._parts.append((muon, [n for n, _ in matrices], config.muon_lr))
+        if rest:
+            adamw = torch.optim.AdamW(
+                [p for _, p in rest], lr=config.adamw_lr, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
+            )
+            self._parts.append((adamw, [n for n, _ in rest], config.adamw_lr))
+
+    def step(self, lr_factor: float) -> None:
+        """One update at this share of the peak learning rate; the gradients are dropped after it."""
+        for optimiser, _, peak in self._parts:
+            for group in optimiser.param_groups:
+                group["lr"] = peak * lr_factor
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+
+    def _slots(self) -> Iterator[tuple[str, dict[str, Tensor], nn.Parameter]]:
+        for optimiser, names, _ in self._parts:
+            parameters = [p for group in optimiser.param_groups for p in group["params"]]
+            for name, parameter in zip(names, parameters, strict=True):
+                yield name, optimiser.state[parameter], parameter
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that the next step depends on: "<parameter>/<quantity>" -> tensor."""
+        return {
+            f"{name}/{key}": value
+            for name, slots, _ in self._slots()
+            for key, value in slots.items()
+            if isinstance(value, Tensor)
+        }
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Put a state back, as `state` gave it."""
+        by_name: dict[str, dict[str, Tensor]] = {}
+        for path, value in state.items():
+            name, _, key = path.rpartition("/")
+            by_name.setdefault(name, {})[key] = value
+        for name, slots, parameter in self._slots():
+            for key, value in by_name.get(name, {}).items():
+                # A step counter stays where the optimiser keeps it; the rest lives beside its parameter.
+                slots[key] = value.clone() if value.ndim == 0 else value.clone().to(parameter.device)
+
+
+def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
+    """Whether Muon takes this parameter: the matrices between hidden widths, inside the blocks.
+
+    Embeddings, tables, the first and the last layer have other geometry and stay with AdamW (Jordan et al. 2024).
+    """
+    inside = any(part in ("blocks", "down", "up") for part in name.split("."))
+    return inside and parameter.ndim == 2 and name.endswith("weight") and min(parameter.shape) >= 16

@@ -1,0 +1,1 @@
+"""Model files: reading and writing them, and the default model that ships with the package."""

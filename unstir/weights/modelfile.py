@@ -1,0 +1,116 @@
+"""A model is one file: safetensors, with its whole description as JSON in the header. No pickle, no code."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from unstir.errors import UserError
+from unstir.files import write_atomic
+from unstir.models.build import build, describe, sampling_of
+from unstir.models.diffusion import Diffusion, Sampling
+
+HEADER = "unstir"
+DEFAULT = Path(__file__).parent / "icons.safetensors"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with what its file says beside the weights: default dials, and notes (name, training, styles, …)."""
+
+    model: Diffusion
+    sampling: Sampling
+    notes: dict[str, Any]
+    path: Path
+
+
+def save_model(
+    path: Path,
+    model: Diffusion,
+    weights: Mapping[str, Tensor] | None = None,
+    sampling: Sampling | None = None,
+    notes: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write the model (or other weights of the same names, such as an average) to one file, atomically.
+
+    dtype: of the stored weights. float16 keeps three more bits of each weight than bfloat16 at the same size.
+    """
+    weights = dict(model.named_parameters()) if weights is None else weights
+    tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in weights.items()}
+    broken = [name for name, value in tensors.items() if not value.isfinite().all()]
+    if broken:
+        raise ValueError(f"{len(broken)} weights are not finite in {dtype}, {broken[0]} among them; nothing was written")
+    header = describe(model) | {"sampling": asdict(sampling or Sampling()), "notes": dict(notes or {})}
+    text = json.dumps(header, ensure_ascii=False, sort_keys=True)
+    write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata={HEADER: text}))
+
+
+def find_model(path: Path) -> Path:
+    """The model file that a path means: itself, or the one inside a run folder. UserError if there is none."""
+    if path.is_dir():
+        inside = path / "model.safetensors"
+        if not inside.exists():
+            raise UserError(f"{path} holds no model.safetensors; give a model file, or a run folder that has trained")
+        return inside
+    if not path.exists():
+        raise UserError(f"there is no model {path}; give a .safetensors file that unstir wrote, or a run folder")
+    return path
+
+
+def read_header(path: Path) -> tuple[dict[str, str], list[str]]:
+    """The metadata and tensor names of a safetensors file; UserError where it is none."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return dict(file.metadata() or {}), list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} is not a readable safetensors file ({str(error).splitlines()[0]}); "
+            "pickled checkpoints (.pt, .ckpt) are refused whatever their name"
+        ) from None
+
+
+def load_model(path: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Loaded:
+    """Read a model file, memory-mapped, straight into a model that was laid out without memory.
+
+    dtype: of the weights in memory; None: as suits the device (bfloat16 where the processor is fast at it).
+    """
+    path = find_model(path)
+    metadata, names = read_header(path)
+    if HEADER not in metadata:
+        raise UserError(f"{path} holds weights but no unstir model; give a file that unstir wrote")
+    try:
+        header = json.loads(metadata[HEADER])
+        with torch.device("meta"):
+            model = build(header)
+        sampling = sampling_of(header.get("sampling", {}))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} describes a model that cannot be built: {error}") from None
+    wanted = dict(model.named_parameters())
+    if set(names) != set(wanted):
+        odd = sorted(set(names) ^ set(wanted))
+        raise UserError(f"{path} does not hold the weights that its header describes ({odd[0]} and {len(odd) - 1} more)")
+    dtype = dtype or fast_dtype(device)
+    with safe_open(str(path), framework="pt") as file:
+        weights = {name: file.get_tensor(name).to(device, dtype) for name in names}
+    for name, value in weights.items():
+        if value.shape != wanted[name].shape:
+            raise UserError(f"{path}: {name} has the shape {tuple(value.shape)}, its header says another")
+    model.load_state_dict(weights, assign=True)
+    model.requires_grad_(False)
+    return Loaded(model.eval(), sampling, header.get("notes", {}), path)
+
+
+def fast_dtype(device: str) -> torch.dtype:
+    """bfloat16 where it is computed in hardware, else float32. float16 is never fast on a CPU."""
+    if device.startswith("cpu"):
+        # Where a CPU has no bfloat16 instructions, converting back and forth costs more than it saves.
+        fast = torch.backends.cpu.get_cpu_capability() in ("AVX512", "AMX") and torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16
