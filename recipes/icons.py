@@ -42,7 +42,9 @@ def icons(network: str = "dit", images: int = 600_000) -> Recipe:
         net = UNetConfig(SIZE, 4, patch=2, widths=(64, 128, 256), blocks=(1, 2, 2))
     return Recipe(
         network=net,
-        train=TrainConfig(images=images, batch_size=64, warmup=6_400, cooldown=0.25, sample_every=25_600, compile=network == "dit"),
+        train=TrainConfig(
+            images=images, batch_size=64, warmup=6_400, cooldown=0.25, sample_every=25_600, compile=network == "dit"
+        ),
         prompts=tuple(f"{concept}, fluent {look}" for concept in CONCEPTS for look in ("3d", "flat")),
         sampling=Sampling(steps=24, guidance_scale=3.0),
         sigma_data=0.6,

@@ -7,6 +7,7 @@ is at most L_T + sum of L_t + L_0 (Sohl-Dickstein et al. 2015; Ho et al. 2020, e
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from unstir.diffusion.sampler import Level, Noise, chain_noise, step_to
 
 
 def transition(t: Level, s: Level) -> tuple[float, float]:
-    """q(x_t | x_s) = N(a·x_s, std²): a and std of one forward step from s up to t. Source: Kingma et al. 2021, eq. 21."""
+    """q(x_t | x_s) = N(a·x_s, std²): a and std of one step from s up to t. Source: Kingma et al. 2021, eq. 21."""
     a = t.alpha / s.alpha
     return a, math.sqrt(max(t.sigma**2 - (a * s.sigma) ** 2, 0.0))
 
@@ -68,7 +69,8 @@ def data_term(x0: Tensor, x0_hat: Tensor, t: Level, bins: int | None) -> Tensor:
     upper, lower = torch.where(flip, -lower, upper), torch.where(flip, -upper, lower)
     log_upper = torch.special.log_ndtr(upper)
     nll = -(log_upper + torch.log1p(-torch.exp(torch.special.log_ndtr(lower) - log_upper)))
-    return nll.flatten(1).sum(1)
+    total: Tensor = nll.flatten(1).sum(1)
+    return total
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def bits_per_dim(
     if len(levels) < 3:
         raise ValueError("the bound needs two steps or more")
     terms = [prior_term(x0, levels[0])]
-    for i, (t, s) in enumerate(zip(levels, levels[1:], strict=False)):
+    for i, (t, s) in enumerate(pairwise(levels)):
         xt = t.alpha * x0 + t.sigma * noise(i)
         x0_hat = denoise(xt, times(t.t, xt), cond)
         terms.append(step_term(x0, x0_hat, t, s) if s.sigma else data_term(x0, x0_hat, t, bins))

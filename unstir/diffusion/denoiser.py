@@ -10,6 +10,8 @@ from torch import Tensor
 from unstir.diffusion.prediction import Prediction
 from unstir.diffusion.schedule import NoiseSchedule, logsnr
 
+X0 = Prediction("x0")
+
 
 class Denoiser(Protocol):
     """xt: (B, *); t: (B,) in (0, 1]; cond: whatever the network takes, or None. Returns x0: (B, *)."""
@@ -32,7 +34,7 @@ class NetworkDenoiser:
 
     network: Callable[[Tensor, Tensor, Any], Tensor]
     schedule: NoiseSchedule
-    prediction: Prediction = Prediction("x0")
+    prediction: Prediction = X0
 
     def __post_init__(self) -> None:
         self.prediction.check(self.schedule)
@@ -59,7 +61,7 @@ def gaussian_denoiser(mean: Tensor, std: Tensor, schedule: NoiseSchedule) -> Den
     mean, std: broadcastable to a picture. Every sampler must reach exactly this mean and std with it.
     """
 
-    def denoise(xt: Tensor, t: Tensor, cond: Any) -> Tensor:
+    def denoise(xt: Tensor, t: Tensor, cond: Any) -> Tensor:  # noqa: ARG001 - data without words
         t = t.double()
         alpha, sigma = per_picture(schedule.alpha(t), xt), per_picture(schedule.sigma(t), xt)
         gain = alpha * std**2 / (alpha**2 * std**2 + sigma**2)

@@ -4,6 +4,7 @@ A grid of n steps is n + 1 times, falling from exactly 1 (noise) to exactly 0 (p
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ def time_grid(
         t = schedule.t_of_logsnr(logsnr(schedule, t) - 2 * math.log(shift))
     grid: list[float] = t.tolist()
     grid[0], grid[-1] = 1.0, 0.0
-    if any(s >= t for t, s in zip(grid, grid[1:], strict=False)):
+    if any(s >= t for t, s in pairwise(grid)):
         raise ValueError(f"{steps} steps spaced by {spacing} with shift {shift} do not fall from 1 to 0; take fewer")
     return grid
 

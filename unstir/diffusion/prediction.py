@@ -21,7 +21,7 @@ class Prediction:
     name: one of PREDICTIONS.
         x0        the finished picture
         eps       the noise in xt                                      Ho et al. 2020
-        v         alpha·eps - sigma·x0                                 Salimans and Ho 2022, eq. 8 (there variance preserving)
+        v         alpha·eps - sigma·x0                                 Salimans and Ho 2022, section 4
         velocity  eps - x0, the direction of the plain blend           Lipman et al. 2023
         edm       F, of unit variance at every noise level             Karras et al. 2022, eq. 7 and table 1
     sigma_data: standard deviation of the data; only `edm` uses it.

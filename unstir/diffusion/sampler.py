@@ -16,6 +16,7 @@ the reverse Markov chain does, or all of it):
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -111,7 +112,7 @@ def _walk(
     """The loop of all samplers that look once a step."""
     last = len(levels) - 2
     x0_before: Tensor | None = None
-    for i, (t, s) in enumerate(zip(levels, levels[1:], strict=False)):
+    for i, (t, s) in enumerate(pairwise(levels)):
         x0 = denoise(xt, times(t.t, xt), cond)
         yield Step(i, t.t, xt, x0)
         if i == last:
@@ -145,7 +146,7 @@ def blend(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noi
     The most literal reading of "denoise, then noise a little less". Source: Bansal et al. 2022 (Cold Diffusion),
     algorithm 1; with a consistency model it is multistep consistency sampling (Song et al. 2023, algorithm 1).
     """
-    return _walk(denoise, xt, cond, levels, noise, lambda t, s: s.sigma, False)
+    return _walk(denoise, xt, cond, levels, noise, lambda _t, s: s.sigma, False)
 
 
 def euler(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise) -> Iterator[Step]:
@@ -156,14 +157,20 @@ def euler(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noi
     return ddim(denoise, xt, cond, levels, noise)
 
 
-def heun(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise) -> Iterator[Step]:
+def heun(
+    denoise: Denoiser,
+    xt: Tensor,
+    cond: Any,
+    levels: Sequence[Level],
+    noise: Noise,  # noqa: ARG001 - one face for all samplers
+) -> Iterator[Step]:
     """Heun's method on the same flow: look at both ends, go along the average. Two looks a step, one at the ends.
 
     From pure noise (alpha = 0) the first step is Euler's: there sigma/alpha, the variable of the flow, is infinite.
     Source: Karras et al. 2022, algorithm 1. Averaging x0 instead of eps is as good on grids even in logsnr and 3–9
     times worse on grids even in t (Gaussian data).
     """
-    for i, (t, s) in enumerate(zip(levels, levels[1:], strict=False)):
+    for i, (t, s) in enumerate(pairwise(levels)):
         x0 = denoise(xt, times(t.t, xt), cond)
         yield Step(i, t.t, xt, x0)
         if s.sigma == 0:
@@ -179,7 +186,7 @@ def heun(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], nois
 
 def dpmpp_2m(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise) -> Iterator[Step]:
     """DPM-Solver++(2M): second order from one look a step. Source: Lu et al. 2022, algorithm 2."""
-    return _walk(denoise, xt, cond, levels, noise, lambda t, s: 0.0, True)
+    return _walk(denoise, xt, cond, levels, noise, lambda _t, _s: 0.0, True)
 
 
 def sde(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise) -> Iterator[Step]:

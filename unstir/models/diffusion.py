@@ -148,9 +148,7 @@ class Diffusion(nn.Module):
     def guided(self, sampling: Sampling, negative: str = "") -> Denoiser:
         """The denoiser of one request: guidance, clipping, and picture by picture."""
         null = self.encode([negative])
-        denoise = guide(
-            self.denoiser(), null, sampling.guidance_scale, interval=sampling.interval, join=Words.join
-        )
+        denoise = guide(self.denoiser(), null, sampling.guidance_scale, interval=sampling.interval, join=Words.join)
         denoise = clip(denoise) if sampling.threshold == 1 else threshold(denoise, sampling.threshold)
         return one_by_one(denoise, Words.one)
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unstir.nn.norm import RMSNorm
 from unstir.nn.start import zero_start
 
 FEW_TOKENS = 256
@@ -41,13 +42,13 @@ class Attention(nn.Module):
         else:
             self.q = nn.Linear(width, width, bias=False)
             self.kv = nn.Linear(context, 2 * width, bias=False)
-        self.q_norm = nn.RMSNorm(width // heads, eps=1e-6)
-        self.k_norm = nn.RMSNorm(width // heads, eps=1e-6)
+        self.q_norm = RMSNorm(width // heads)
+        self.k_norm = RMSNorm(width // heads)
         self.out = nn.Linear(width, width, bias=False)
         zero_start(self.out)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.view(*x.shape[:-1], self.heads, -1).transpose(1, 2)
 
     def forward(
         self,
@@ -56,7 +57,7 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         rotate: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """x: (B, N, width); context: (B, M, c); mask: (B, 1, 1, M) additive; rotate: from `rotation`. -> (B, N, width)."""
+        """x: (B, N, width); context: (B, M, c); mask: (B, 1, 1, M) additive; rotate: from `rotation`. Returns as x."""
         if self.across:
             assert context is not None
             q = self.q(x)
@@ -89,7 +90,7 @@ def rotation(side: int, head: int, theta: float = 100.0) -> tuple[Tensor, Tensor
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x: (B, H, N, d) with the pair (channel j, channel j + d/2) of token n turned by its angle j; cos, sin: (N, d/2)."""
+    """x: (B, H, N, d) with its channels j and j + d/2 turned by angle j of the token; cos, sin: (N, d/2)."""
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)

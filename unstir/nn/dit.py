@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from unstir.nn.attention import rotation
 from unstir.nn.embed import LevelEmbedding
+from unstir.nn.norm import RMSNorm
 from unstir.nn.start import zero_start
 from unstir.nn.text import Words
 from unstir.nn.transformer import ModulatedBlock
@@ -57,7 +58,7 @@ class DiT(nn.Module):
         self.blocks = nn.ModuleList(
             ModulatedBlock(config.width, config.heads, config.words) for _ in range(config.depth)
         )
-        self.norm = nn.RMSNorm(config.width, eps=1e-6, elementwise_affine=False)
+        self.norm = RMSNorm(config.width, gain=False)
         self.modulate_out = nn.Linear(config.width, 2 * config.width)
         zero_start(self.modulate_out)
         self.out = nn.Linear(config.width, pixels)
@@ -68,7 +69,7 @@ class DiT(nn.Module):
         """xt: (B, C, S, S) of about unit variance; level: (B,); S may differ from the one trained at."""
         patch, side = self.config.patch, xt.shape[-1] // self.config.patch
         if xt.shape[-1] % patch or xt.shape[-2] != xt.shape[-1]:
-            raise ValueError(f"pictures must be square with a side that is a multiple of {patch}, got {tuple(xt.shape)}")
+            raise ValueError(f"pictures must be square, their side a multiple of {patch}, got {tuple(xt.shape)}")
         x = self.embed(self.squeeze(patches(xt, patch).to(self.embed.weight.dtype)))
         x = x + self._positions(side).to(x.dtype)
         vector = F.silu(self.level(level) + self.pooled(words.pooled.to(x.dtype)))

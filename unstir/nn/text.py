@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from unstir.nn.norm import RMSNorm
 from unstir.nn.transformer import Block
 
 
@@ -38,7 +39,7 @@ class Words(NamedTuple):
 
 @dataclass(frozen=True)
 class TextConfig:
-    """vocabulary: number of token ids; 0 is padding.  length: tokens of context.  width, depth, heads: of the blocks."""
+    """vocabulary: number of token ids, 0 is padding.  length: tokens of context.  The rest: of the blocks."""
 
     vocabulary: int
     length: int = 32
@@ -56,7 +57,7 @@ class TextEncoder(nn.Module):
         self.embed = nn.Embedding(config.vocabulary, config.width)
         self.position = nn.Parameter(torch.zeros(config.length, config.width))
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
-        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.norm = RMSNorm(config.width)
 
     def forward(self, ids: Tensor) -> Words:
         """ids: (B, length) int64, 0 for padding; every row has a token that is not."""

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unstir.nn.attention import Attention
+from unstir.nn.norm import RMSNorm
 from unstir.nn.start import zero_start
 
 
@@ -29,9 +30,9 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.norm1 = nn.RMSNorm(width, eps=1e-6)
+        self.norm1 = RMSNorm(width)
         self.attention = Attention(width, heads)
-        self.norm2 = nn.RMSNorm(width, eps=1e-6)
+        self.norm2 = RMSNorm(width)
         self.mlp = SwiGLU(width)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -50,11 +51,11 @@ class ModulatedBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, words: int) -> None:
         super().__init__()
-        self.norm1 = nn.RMSNorm(width, eps=1e-6, elementwise_affine=False)
+        self.norm1 = RMSNorm(width, gain=False)
         self.attention = Attention(width, heads)
-        self.norm_words = nn.RMSNorm(width, eps=1e-6)
+        self.norm_words = RMSNorm(width)
         self.words = Attention(width, heads, context=words)
-        self.norm2 = nn.RMSNorm(width, eps=1e-6, elementwise_affine=False)
+        self.norm2 = RMSNorm(width, gain=False)
         self.mlp = SwiGLU(width)
         self.table = nn.Parameter(torch.zeros(6, width))
 

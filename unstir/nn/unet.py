@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from unstir.nn.attention import Attention
 from unstir.nn.conv import Conv
 from unstir.nn.embed import LevelEmbedding
+from unstir.nn.norm import RMSNorm
 from unstir.nn.start import zero_start
 from unstir.nn.text import Words
 
@@ -56,9 +57,9 @@ class Residual(nn.Module):
         self.skip = Conv(inside, width, 1) if inside != width else nn.Identity()
         self.attend = attend
         if attend:
-            self.norm3 = nn.RMSNorm(width, eps=1e-6)
+            self.norm3 = RMSNorm(width)
             self.attention = Attention(width, width // config.head)
-            self.norm4 = nn.RMSNorm(width, eps=1e-6)
+            self.norm4 = RMSNorm(width)
             self.words = Attention(width, width // config.head, context=config.words)
 
     def forward(self, x: Tensor, vector: Tensor, words: Words) -> Tensor:
@@ -67,13 +68,15 @@ class Residual(nn.Module):
         scale, shift = self.modulate(vector)[:, :, None, None].to(h.dtype).chunk(2, dim=1)
         h = self.conv2(F.silu(self.norm2(h) * (1 + scale) + shift))
         x = self.skip(x) + h
-        if not self.attend:
-            return x
+        return self._attended(x, words) if self.attend else x
+
+    def _attended(self, x: Tensor, words: Words) -> Tensor:
         b, c, height, width = x.shape
         tokens = x.flatten(2).transpose(1, 2)
         tokens = tokens + self.attention(self.norm3(tokens))
         tokens = tokens + self.words(self.norm4(tokens), words.tokens, words.mask)
-        return tokens.transpose(1, 2).reshape(b, c, height, width)
+        out: Tensor = tokens.transpose(1, 2).reshape(b, c, height, width)
+        return out
 
 
 class UNet(nn.Module):

@@ -1,4 +1,4 @@
-"""Byte-pair tokens learned from the captions. Any text can be written in them: what has no token is spelled in bytes."""
+"""Byte-pair tokens learned from the captions. Any text can be written in them, byte by byte."""
 
 from collections.abc import Iterable, Sequence
 

@@ -16,9 +16,7 @@ ORDER, CAPTION, NOISE = range(3)
 """What a seed is mixed with, so that numbers drawn for different purposes have nothing in common."""
 
 
-def captions_at(
-    alternatives: Sequence[Sequence[str]], config: TrainConfig, images_seen: int
-) -> list[str]:
+def captions_at(alternatives: Sequence[Sequence[str]], config: TrainConfig, images_seen: int) -> list[str]:
     """One caption for each picture of the batch; "" for the share that is trained without words."""
     rng = np.random.Generator(np.random.Philox(key=mixed(config.seed, images_seen, CAPTION)))
     chosen = []

@@ -12,7 +12,7 @@ NAME = "log.jsonl"
 
 
 class Log:
-    """Appends to RUN/log.jsonl. Opened at `images_seen`, it first drops the lines that a killed run wrote after that."""
+    """Appends to RUN/log.jsonl. Opened at `images_seen`, it first drops the lines that a killed run wrote after."""
 
     def __init__(self, folder: Path, images_seen: int, tensorboard: bool = False) -> None:
         self._path = folder / NAME
@@ -25,7 +25,7 @@ class Log:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 raise UserError("TensorBoard is not installed: pip install 'unstir[tensorboard]'") from None
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen)  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen)
 
     def write(self, images_seen: int, values: Mapping[str, float]) -> None:
         """One line: the clock and these values."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from unstir.data.pictures import Pictures
 from unstir.models.diffusion import Diffusion
@@ -56,7 +57,7 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint: after this a kill costs nothing."""
-        tensors = {f"model/{n}": p for n, p in self.model.named_parameters()}
+        tensors: dict[str, Tensor] = {f"model/{n}": p for n, p in self.model.named_parameters()}
         tensors |= {f"average/{n}": p for n, p in self.average.weights.items()}
         for part, optimiser in self.optimisers.items():
             tensors |= {f"optimiser/{part}/{n}": v for n, v in optimiser.state().items()}
@@ -139,9 +140,7 @@ def train(
         log.close()
 
 
-def _steps(
-    run: Run, log: Log, sample: Callable[[Run], None] | None, stop: Callable[[], bool]
-) -> Iterator[Progress]:
+def _steps(run: Run, log: Log, sample: Callable[[Run], None] | None, stop: Callable[[], bool]) -> Iterator[Progress]:
     config = run.config
     total = config.total_steps * config.batch_size
     since, seen_then = time.perf_counter(), run.images_seen

@@ -28,7 +28,11 @@ class Optimiser:
             self._parts.append((muon, [n for n, _ in matrices], config.muon_lr))
         if rest:
             adamw = torch.optim.AdamW(
-                [p for _, p in rest], lr=config.adamw_lr, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
+                [p for _, p in rest],
+                lr=config.adamw_lr,
+                betas=(0.9, 0.99),
+                weight_decay=config.weight_decay,
+                fused=True,
             )
             self._parts.append((adamw, [n for n, _ in rest], config.adamw_lr))
 

@@ -46,7 +46,7 @@ def save_model(
     tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in weights.items()}
     broken = [name for name, value in tensors.items() if not value.isfinite().all()]
     if broken:
-        raise ValueError(f"{len(broken)} weights are not finite in {dtype}, {broken[0]} among them; nothing was written")
+        raise ValueError(f"{len(broken)} weights are not finite in {dtype}, {broken[0]} among them")
     header = describe(model) | {"sampling": asdict(sampling or Sampling()), "notes": dict(notes or {})}
     text = json.dumps(header, ensure_ascii=False, sort_keys=True)
     write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata={HEADER: text}))
@@ -95,7 +95,7 @@ def load_model(path: Path, device: str = "cpu", dtype: torch.dtype | None = None
     wanted = dict(model.named_parameters())
     if set(names) != set(wanted):
         odd = sorted(set(names) ^ set(wanted))
-        raise UserError(f"{path} does not hold the weights that its header describes ({odd[0]} and {len(odd) - 1} more)")
+        raise UserError(f"{path} does not hold the weights that its header describes: {odd[0]}, {len(odd)} in all")
     dtype = dtype or fast_dtype(device)
     with safe_open(str(path), framework="pt") as file:
         weights = {name: file.get_tensor(name).to(device, dtype) for name in names}

@@ -1,0 +1,40 @@
+"""The command line: one command a file, each loaded only when it is called."""
+
+import sys
+
+from cyclopts import App, CycloptsError
+
+from unstir import __version__
+from unstir.errors import UserError
+
+app = App(
+    name="unstir",
+    help="Text-to-image models of your own: from a folder of captioned pictures to a model that draws.",
+    version=__version__,
+    help_epilogue="Begin with: unstir generate 'red apple, fluent 3d'",
+)
+app.command("unstir.cli.generate:generate", name="generate", help="Draw pictures of words.")
+app.command("unstir.cli.reproduce:reproduce", name="reproduce", help="Draw a picture again from what its file says.")
+app.command("unstir.cli.train:train", name="train", help="Train a model on captioned pictures, or continue a run.")
+app.command("unstir.cli.check:check", name="check", help="Look at captioned pictures before training.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0, 2 for bad input (one sentence on stderr), 130 after Ctrl-C."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except (CycloptsError, UserError) as error:
+        print(f"unstir: {_sentence(error)}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"unstir: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("unstir: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _sentence(error: Exception) -> str:
+    """The error on one line."""
+    return " ".join(str(error).split())

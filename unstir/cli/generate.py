@@ -1,0 +1,134 @@
+"""unstir generate: words to pictures."""
+
+import math
+import re
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from unstir.cli.drawing import Request, draw, open_model, request_of
+from unstir.cli.progress import bar, say
+from unstir.errors import UserError
+
+
+def generate(
+    prompt: str,
+    *,
+    n: Annotated[int, Parameter(alias="-n")] = 1,
+    seed: int | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    sampler: str | None = None,
+    negative: str = "",
+    size: int | None = None,
+    model: Path | None = None,
+    device: str = "auto",
+    out: Path = Path("out"),
+    trace: bool = False,
+) -> None:
+    """Draw pictures of PROMPT.
+
+    Parameters
+    ----------
+    prompt
+        What to draw, for example "red apple, fluent 3d".
+    n
+        How many pictures. Picture i has seed + i; more than one get a sheet.png beside them.
+    seed
+        A whole number; the same prompt and seed give the same picture. Chosen and told if left out.
+    steps
+        Denoising steps: more is finer and slower.
+    guidance
+        How strongly to follow the words; 1 is off.
+    sampler
+        ddim, ddpm, blend, euler, heun, dpmpp_2m or sde.
+    negative
+        What to stay away from.
+    size
+        Side in pixels, a multiple of the model's patch.
+    model
+        A model file, or the folder of a run. Default: the icon model that comes with unstir.
+    device
+        cpu, cuda, mps, or auto.
+    out
+        Folder for the pictures.
+    trace
+        Also write the film strip of every step, as PNG and as an animation.
+    """
+    _check(n, steps, guidance, size, out)
+    if seed is None:
+        seed = secrets.randbelow(2**31)
+    loaded = open_model(model, device)
+    side = loaded.model.shape[-1]
+    if size and size != side:
+        say(f"note: this model was trained at {side} pixels; other sizes are drawn, but less well")
+    dials = {"steps": steps, "guidance_scale": guidance, "sampler": sampler}
+    requests = [request_of(loaded, prompt, negative, seed + i, size, **dials) for i in range(n)]
+
+    from unstir.image.png import save_png
+
+    pictures = []
+    total = n * int(requests[0]["steps"])
+    with bar("drawing", total) as progress:
+        for i, request in enumerate(requests):
+            frames = []
+            for frame in draw(loaded, request):
+                frames.append(frame)
+                progress(i * total / n + len(frames), f"picture {i + 1} of {n}")
+            pictures.append(frames[-1][1])
+            path = free_path(out, request)
+            save_png(path, pictures[-1], request)
+            print(path)
+            if trace:
+                _write_trace(path, frames)
+    if n > 1:
+        from unstir.image.sheet import sheet
+
+        captions = [f"seed {request['seed']}" for request in requests]
+        scale = max(1, 96 // pictures[0].shape[0])
+        save_png(out / "sheet.png", sheet(pictures, captions=captions, scale=scale, background="checker"))
+        print(out / "sheet.png")
+
+
+def _check(n: int, steps: int | None, guidance: float | None, size: int | None, out: Path) -> None:
+    """Refuse before anything is loaded what no model can do."""
+    if n < 1:
+        raise UserError(f"-n must be 1 or more, got {n}")
+    if steps is not None and steps < 1:
+        raise UserError(f"--steps must be 1 or more, got {steps}")
+    if guidance is not None and not math.isfinite(guidance):
+        raise UserError(f"--guidance must be a finite number, got {guidance}")
+    if size is not None and size < 1:
+        raise UserError(f"--size must be 1 or more, got {size}")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file; name a folder")
+
+
+def free_path(out: Path, request: Request) -> Path:
+    """Where the picture goes: words and seed as a name. A picture of another request there is never overwritten."""
+    from unstir.image.png import read_request
+
+    words = re.sub(r"[^\w]+", "-", str(request["prompt"]).lower()).strip("-")[:60] or "picture"
+    for number in range(1, 10_000):
+        path = out / f"{words}-{request['seed']}{f'-{number}' if number > 1 else ''}.png"
+        if not path.exists():
+            return path
+        try:
+            if read_request(path) == request:
+                return path
+        except UserError:
+            continue
+    raise UserError(f"{out} is full of pictures of this name; give another folder with --out")
+
+
+def _write_trace(path: Path, frames: list) -> None:  # type: ignore[type-arg]
+    from unstir.image.filmstrip import animate, film_strip, trace_frames
+    from unstir.image.png import save_png
+
+    strip, moving = path.with_name(f"{path.stem}-trace.png"), path.with_name(f"{path.stem}-trace.webp")
+    scale = max(1, 96 // frames[0][0].shape[0])
+    save_png(strip, film_strip(frames, scale=scale))
+    animate(moving, trace_frames(frames), scale=2 * scale)
+    print(strip, moving, sep="\n")

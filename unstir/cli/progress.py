@@ -1,0 +1,55 @@
+"""Progress on a terminal; plain lines where there is none."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Bar:
+    """Called with how much is done and a few words. shown: whether anybody sees it."""
+
+    def __init__(self, update: Callable[[float, str], None] | None = None) -> None:
+        self._update = update
+
+    @property
+    def shown(self) -> bool:
+        return self._update is not None
+
+    def __call__(self, done: float, words: str = "") -> None:
+        if self._update is not None:
+            self._update(done, words)
+
+
+@contextmanager
+def bar(what: str, total: float) -> Iterator[Bar]:
+    """A progress bar with the time left on standard error; silent where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield Bar()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f}%"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[words]}"),
+    ]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total, words="")
+        yield Bar(lambda done, words: progress.update(task, completed=done, words=words))
+
+
+def say(text: str) -> None:
+    """One line for the reader, on standard error: standard output is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45 s, 12 min, 3 h 05 min."""
+    seconds = max(0, round(seconds))
+    if seconds < 90:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,242 @@
+"""unstir train: from a folder of captioned pictures to a model, within a budget of time."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from unstir.cli.drawing import checked_device
+from unstir.cli.progress import bar, duration, say
+from unstir.errors import UserError
+
+if TYPE_CHECKING:
+    from unstir.train.loop import Run
+    from unstir.train.runfolder import Begun
+
+
+def train(
+    data: str,
+    *,
+    run: Path,
+    budget: str = "30m",
+    size: Literal["s", "m", "l"] | None = None,
+    recipe: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    tensorboard: bool = False,
+) -> None:
+    """Train a model on DATA in the folder --run; the same command continues a run that was stopped.
+
+    Parameters
+    ----------
+    data
+        A folder of captioned pictures, webdataset shards (.tar), or the built-in sets "digits" and "shapes".
+    run
+        Folder of the run: checkpoint, samples, log, and the model for `unstir generate --model`.
+    budget
+        How long to train: 90s, 30m, 2h. It becomes a number of pictures once, at the beginning.
+    size
+        Size of the network; left out, the budget decides.
+    recipe
+        A recipe by name instead of the automatic choice; it brings its own number of pictures.
+    seed
+        Of the starting weights, the order of the pictures, and the noise.
+    device
+        cpu, cuda, mps, or auto.
+    tensorboard
+        Write TensorBoard files beside the log.
+    """
+    seconds = parse_duration(budget)
+    began = time.monotonic()
+    device = checked_device(device)
+
+    from unstir.train import runfolder
+
+    if runfolder.exists(run):
+        opened, begun = runfolder.open_run(run, device)
+        if begun.data != data:
+            raise UserError(f"{run} is a run on {begun.data}, not on {data}; continue that one, or name another --run")
+    else:
+        if run.exists() and any(run.iterdir()):
+            raise UserError(f"{run} is not empty and holds no run; name another folder with --run")
+        if recipe is None:
+            _plan(data, run, seconds, size, seed, device, began)
+        else:
+            _follow(data, run, recipe, seed)
+        opened, begun = runfolder.open_run(run, device)
+    _train(opened, begun, tensorboard, f"unstir train {data} --run {run}")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of "90s", "30m", "2h" or a plain number of seconds; UserError for anything else."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m", "h") else (text, "s")
+    try:
+        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    except ValueError:
+        seconds = float("nan")
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"--budget {text!r} is no time; write 90s, 30m or 2h")
+    return seconds
+
+
+def _plan(data: str, folder: Path, budget: float, size: str | None, seed: int, device: str, began: float) -> None:
+    """Look at the data, choose, measure, and write the plan."""
+    from unstir.data.check import check
+    from unstir.data.named import open_named
+    from unstir.data.pictures import Pictures, pack
+    from unstir.train import plan, runfolder
+    from unstir.train.begin import new_model
+    from unstir.train.loop import Run
+
+    found = open_named(data)
+    on_gpu = device != "cpu"
+    if isinstance(found, Pictures):
+        found.save(folder / runfolder.PICTURES)
+        pictures = Pictures.load(folder / runfolder.PICTURES)
+        say(f"{data}: {len(pictures)} built-in pictures")
+    else:
+        report = check(found)
+        for line in report.lines():
+            say(line)
+        side = plan.picture_size(report.suggested_size(), budget, on_gpu)
+        with bar("reading pictures", len(found.entries)) as progress:
+            pictures, _ = pack(found, side, where=folder / runfolder.PICTURES, progress=lambda done, _: progress(done))
+    letter = plan.dial(size, budget, on_gpu)
+    # Compiling takes two minutes and makes a step about 1.5 times as fast: worth it from half an hour on.
+    chosen = plan.recipe_for(pictures, letter, compiled=budget >= 1800)
+    chosen = replace(chosen, train=replace(chosen.train, seed=seed))
+    model = new_model(chosen, pictures).to(device)
+    say("measuring how fast this machine trains …")
+    rate = plan.measured_rate(Run(folder, model, pictures, chosen.train))
+    left = (budget - (time.monotonic() - began)) * plan.RESERVE
+    images = int(rate * max(left, 1))
+    config = plan.with_images(chosen.train, images)
+    net = chosen.network
+    parameters = sum(p.numel() for p in model.parameters())
+    passes = config.images / len(pictures)
+    say(
+        f"chosen: {net.size}×{net.size} pixels, {'with' if net.channels == 4 else 'without'} transparency; "
+        f"a transformer of {parameters / 1e6:.1f} million parameters (--size {letter}); "
+        f"{config.images:,} pictures at {rate:.0f} a second, {passes:.0f} passes over yours"
+    )
+    say(expectation(passes, len(pictures)))
+    runfolder.write_plan(
+        folder,
+        model,
+        config,
+        data=data,
+        prompts=chosen.prompts,
+        sampling=chosen.sampling,
+        notes={"name": folder.name},
+    )
+
+
+def expectation(passes: float, count: int) -> str:
+    """What a run of this length gives, from runs on icons, digits and shapes (docs/log.md)."""
+    if passes < 30:
+        words = "colours and rough shapes, hardly what the words say; a longer --budget or fewer pictures help"
+    elif passes < 120:
+        words = "clear styles and palettes, simple things recognisable, details blurred"
+    else:
+        words = "recognisable things; with few pictures, close to the very ones it was trained on"
+    return f"expect from {passes:.0f} passes over {count} pictures: {words}"
+
+
+def _follow(data: str, folder: Path, name: str, seed: int) -> None:
+    """Begin a run by a named recipe."""
+    import recipes
+    from unstir.data.named import open_named
+    from unstir.data.pictures import Pictures, pack
+    from unstir.train import runfolder
+    from unstir.train.begin import chosen, new_model
+
+    recipe = recipes.named(name)
+    recipe = replace(recipe, train=replace(recipe.train, seed=seed))
+    net = recipe.network
+    found = open_named(data, size=net.size)
+    if isinstance(found, Pictures):
+        found.save(folder / runfolder.PICTURES)
+        pictures = Pictures.load(folder / runfolder.PICTURES)
+    else:
+        source = chosen(found, recipe)
+        if not source.entries:
+            raise UserError(f"the recipe {name} wants none of the {len(found.entries)} pictures in {data}")
+        with bar("reading pictures", len(source.entries)) as progress:
+            pictures, problems = pack(
+                source,
+                net.size,
+                net.channels,
+                where=folder / runfolder.PICTURES,
+                captioner=recipe.captioner,
+                progress=lambda done, _: progress(done),
+            )
+        for problem in [*source.problems, *problems]:
+            say(f"left out {problem.key}: {problem.what}")
+    say(f"recipe {name}: {recipe.train.images:,} pictures, {recipe.train.images / len(pictures):.0f} passes")
+    runfolder.write_plan(
+        folder,
+        new_model(recipe, pictures),
+        recipe.train,
+        data=data,
+        prompts=recipe.prompts,
+        sampling=recipe.sampling,
+        notes={"name": folder.name, "recipe": name, **recipe.notes},
+    )
+
+
+def _train(run: "Run", begun: "Begun", tensorboard: bool, command: str) -> None:
+    """Train to the end or to Ctrl-C, showing how it goes."""
+    from unstir.train import runfolder
+    from unstir.train.loop import Diverged, train
+    from unstir.train.samples import sampler_grid
+
+    grid = sampler_grid(begun.prompts, begun.sampling)
+
+    def sample(run: "Run") -> None:
+        grid(run)
+        runfolder.export(run, begun)
+
+    told = time.monotonic()
+    with _interrupted() as stop, bar("training", run.config.images) as progress:
+        try:
+            for now in train(run, sample=sample, stop=stop, tensorboard=tensorboard):
+                words = f"loss {now.loss:.3f}, {now.rate:.0f} pictures/s"
+                progress(now.images_seen, words)
+                if now.event == "log" and not progress.shown and time.monotonic() - told > 10:
+                    told = time.monotonic()
+                    say(f"{now.images_seen:,} of {now.images:,}: {words}, {duration(now.seconds_left)} left")
+        except Diverged as error:
+            raise UserError(str(error)) from None
+        except ValueError as error:
+            raise UserError(f"this run cannot go on: {error}") from None
+    if stop():
+        runfolder.export(run, begun)
+        say(
+            f"stopped after {run.images_seen:,} of {run.config.images:,} pictures; everything is saved. "
+            f"To go on: {command}"
+        )
+        return
+    say(f"done: {run.folder / runfolder.MODEL}")
+    say(f"try: unstir generate {begun.prompts[0]!r} --model {run.folder}")
+
+
+@contextmanager
+def _interrupted() -> Iterator[Callable[[], bool]]:
+    """A function that says whether Ctrl-C was pressed; a second Ctrl-C stops at once, as ever."""
+    pressed = False
+
+    def press(_signal: int, _frame: object) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+        say("\nstopping after this step …")
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)

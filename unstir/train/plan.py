@@ -1,0 +1,109 @@
+"""From data, machine and budget to a recipe: what someone who only has pictures and an hour should train."""
+
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from unstir.data.pictures import Pictures
+from unstir.nn.dit import DiTConfig
+from unstir.nn.start import initialise
+from unstir.train.config import TrainConfig
+from unstir.train.ema import Average
+from unstir.train.loop import Run
+from unstir.train.optim import Optimiser
+from unstir.train.recipe import Recipe
+
+SIZES: dict[str, tuple[int, int, int]] = {"s": (192, 6, 3), "m": (256, 8, 4), "l": (512, 12, 8)}
+"""Width, depth and heads of the transformer: about 4, 10 and 50 million parameters."""
+
+RESERVE = 0.9
+"""Share of the budget that is planned for steps; the rest is for sample grids, checkpoints and a slower hour."""
+
+
+def picture_size(suggested: int, budget: float, on_gpu: bool) -> int:
+    """Side of the pictures to train on: what the data has, but no more than the time allows. budget: seconds."""
+    hours = budget / 3600
+    steps = ((1, 64), (math.inf, 128)) if on_gpu else ((0.5, 32), (4, 48), (math.inf, 64))
+    most = next(side for below, side in steps if hours < below)
+    return max(32, min(suggested, most))
+
+
+def dial(size: str | None, budget: float, on_gpu: bool) -> str:
+    """The size letter: the one asked for, or one that the budget can train."""
+    if size is not None:
+        return size
+    if on_gpu:
+        return "m" if budget < 1800 else "l"
+    return "s" if budget < 3600 else "m"
+
+
+def network(side: int, channels: int, letter: str) -> DiTConfig:
+    """An 8×8 grid of patches: 64 tokens, which two CPU cores can train on."""
+    width, depth, heads = SIZES[letter]
+    return DiTConfig(side, channels, patch=side // 8, width=width, depth=depth, heads=heads, bottleneck=96)
+
+
+def recipe_for(pictures: Pictures, letter: str, compiled: bool) -> Recipe:
+    """A recipe for these pictures; its number of images is still to be measured."""
+    side, channels = pictures.pixels.shape[1], pictures.pixels.shape[3]
+    return Recipe(
+        network=network(side, channels, letter),
+        train=TrainConfig(images=1, batch_size=min(64, max(16, len(pictures) // 4)), compile=compiled),
+        prompts=tuple(sample_prompts(pictures)),
+        sigma_data=spread(pictures),
+    )
+
+
+def sample_prompts(pictures: Pictures, count: int = 16) -> Sequence[str]:
+    """Captions for the sample grid, spread evenly over the set, each different."""
+    distinct = list(dict.fromkeys(ways[0] for ways in pictures.captions))
+    stride = max(1, len(distinct) // count)
+    return distinct[::stride][:count]
+
+
+def spread(pictures: Pictures) -> float:
+    """Standard deviation of the pictures as models see them, from at most 512 of them, to two digits."""
+    from unstir.models.pixels import to_model
+
+    stride = max(1, len(pictures) // 512)
+    sample = to_model(torch.from_numpy(pictures.pixels[::stride][:512].copy()))
+    return max(0.05, round(sample.std().item(), 2))
+
+
+def measured_rate(run: Run, seconds: float = 6.0) -> float:
+    """Pictures a second that this run trains at: a few real steps, after which the run is as it was before.
+
+    The median of the steps, after two that warm up (and compile).
+    """
+    if run.config.compile:
+        run.model.compile_loss()
+    run.step()
+    run.step()
+    times: list[float] = []
+    began = time.perf_counter()
+    while len(times) < 3 or time.perf_counter() - began < seconds:
+        start = time.perf_counter()
+        run.step()
+        times.append(time.perf_counter() - start)
+    initialise(run.model, run.config.seed)
+    run.optimisers = {name: Optimiser(part, run.config) for name, part in run.model.parts().items()}
+    run.average = Average(run.model, run.config.ema)
+    run.images_seen, run.loss_sum, run.loss_count = 0, 0.0, 0
+    return run.config.batch_size / statistics.median(times)
+
+
+def with_images(config: TrainConfig, images: int) -> TrainConfig:
+    """The schedule for this many pictures: a short warm-up, samples ten times, a checkpoint every minute or so."""
+    images = max(config.batch_size, images // config.batch_size * config.batch_size)
+    return replace(
+        config,
+        images=images,
+        warmup=min(6_400, images // 10),
+        sample_every=max(config.batch_size, images // 10),
+        save_every=max(config.batch_size, images // 30),
+        log_every=max(config.batch_size, images // 200),
+    )

@@ -1,0 +1,99 @@
+"""A run is a folder: what is in it, and how a run is begun there and found again.
+
+run.json                 what was decided when the run began: model, training, prompts, dials; never changed after
+pictures/                the pictures as the run sees them, so that it can go on if the originals change
+checkpoint.safetensors   everything that changes while training
+model.safetensors        the averaged weights, for `generate`: rewritten at every sample grid and at the end
+log.jsonl, samples/      what to look at
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from unstir.data.pictures import Pictures
+from unstir.errors import UserError
+from unstir.files import write_atomic
+from unstir.models.build import build, describe, frozen, sampling_of
+from unstir.models.diffusion import Diffusion, Sampling
+from unstir.nn.start import initialise
+from unstir.train.config import TrainConfig
+from unstir.train.loop import Run
+from unstir.weights.modelfile import save_model
+
+PLAN, PICTURES, MODEL = "run.json", "pictures", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What run.json holds. data: where the pictures came from, as it was typed."""
+
+    data: str
+    prompts: tuple[str, ...]
+    sampling: Sampling
+    notes: dict[str, Any]
+    train: TrainConfig
+    model: dict[str, Any]
+
+
+def exists(folder: Path) -> bool:
+    """Whether a run was begun in this folder."""
+    return (folder / PLAN).exists()
+
+
+def write_plan(
+    folder: Path,
+    model: Diffusion,
+    config: TrainConfig,
+    *,
+    data: str,
+    prompts: tuple[str, ...],
+    sampling: Sampling,
+    notes: Mapping[str, Any],
+) -> None:
+    """Begin a run: from here on the folder decides, not the command that made it."""
+    plan = {
+        "data": data,
+        "prompts": prompts,
+        "sampling": asdict(sampling),
+        "notes": dict(notes),
+        "train": asdict(config),
+        "model": describe(model),
+    }
+    write_atomic(folder / PLAN, json.dumps(plan, indent=1, ensure_ascii=False, sort_keys=True))
+
+
+def read_plan(folder: Path) -> Begun:
+    """What was decided when the run in this folder began; UserError if that cannot be read."""
+    path = folder / PLAN
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        return Begun(
+            plan["data"],
+            tuple(plan["prompts"]),
+            sampling_of(plan["sampling"]),
+            plan["notes"],
+            frozen(TrainConfig, plan["train"]),
+            plan["model"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); begin the run anew in another folder") from None
+
+
+def open_run(folder: Path, device: str) -> tuple[Run, Begun]:
+    """The run in this folder, at its start: `train` then continues it from its checkpoint. UserError if damaged."""
+    begun = read_plan(folder)
+    try:
+        model = build(begun.model)
+    except ValueError as error:
+        raise UserError(f"{folder / PLAN} describes a model that cannot be built: {error}") from None
+    initialise(model, begun.train.seed)
+    return Run(folder, model.to(device), Pictures.load(folder / PICTURES), begun.train), begun
+
+
+def export(run: Run, begun: Begun) -> None:
+    """Write the run's averaged weights as a model file."""
+    notes = begun.notes | {"images_seen": run.images_seen, "images": run.config.images, "data": begun.data}
+    save_model(run.folder / MODEL, run.model, run.average.weights, begun.sampling, notes)
