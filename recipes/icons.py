@@ -39,7 +39,7 @@ def icons(network: str = "dit", images: int = 600_000) -> Recipe:
     if network == "dit":
         net = DiTConfig(SIZE, 4, patch=6, width=256, depth=8, heads=4, bottleneck=96)
     else:
-        net = UNetConfig(SIZE, 4, patch=2, widths=(64, 128, 256), blocks=(1, 2, 2))
+        net = UNetConfig(SIZE, 4, patch=2, widths=(64, 128, 256), blocks=(1, 1, 2))
     return Recipe(
         network=net,
         train=TrainConfig(

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unstir.diffusion.schedule import (
@@ -61,6 +61,7 @@ def test_variance_preserving(name):
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
+@settings(deadline=None)
 @given(t=st.floats(1e-6, 1 - 1e-6))
 def test_t_of_logsnr_is_the_inverse(name, t):
     schedule = named_schedule(name)
@@ -68,6 +69,7 @@ def test_t_of_logsnr_is_the_inverse(name, t):
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
+@settings(deadline=None)
 @given(value=st.floats(-60, 60))
 def test_logsnr_of_t_is_the_value_or_the_nearest_end(name, value):
     schedule = named_schedule(name)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Request = dict[str, Any]
 
+LARGEST = 16
+"""How many times the size it was trained at a model may be asked for; beyond lies only the end of the memory."""
+
 
 def open_model(model: Path | None, device: str) -> "Loaded":
     """The model of this path, or the one that ships with the package; UserError as `load_model` does."""
@@ -34,9 +37,9 @@ def checked_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind = device.split(":")[0]
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(kind):
-        have = ", ".join(name for name, is_there in there.items() if is_there)
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if device not in (kind, *(f"{kind}:{i}" for i in range(count.get(kind, 0)))) or not count.get(kind):
+        have = ", ".join(name for name, devices in count.items() if devices)
         raise UserError(f"there is no device {device!r} here; there is: {have}")
     return device
 
@@ -60,6 +63,7 @@ def request_of(loaded: "Loaded", prompt: str, negative: str, seed: int, size: in
         "seed": seed,
         "size": size or side,
         **asdict(sampling),
+        "interval": list(sampling.interval),  # as JSON gives it back
         "model": loaded.notes.get("name", loaded.path.parent.name if loaded.path.stem == "model" else loaded.path.stem),
         "model_hash": fingerprint(loaded.path),
         "dtype": str(next(loaded.model.parameters()).dtype).removeprefix("torch."),
@@ -77,9 +81,11 @@ def draw(loaded: "Loaded", request: Request) -> Iterator[tuple["NDArray[np.uint8
     from unstir.models.pixels import to_pixels
 
     model = loaded.model
-    channels, _, _ = model.shape
-    size = int(request["size"])
+    channels, side, _ = model.shape
     try:
+        size = int(request["size"])
+        if not 1 <= size <= LARGEST * side:
+            raise UserError(f"this model draws up to {LARGEST * side} pixels, {LARGEST} times its own size, not {size}")
         sampling = sampling_of({name: request[name] for name in asdict(Sampling()) if name in request})
         cond = model.encode([request["prompt"]])
         steps = model.sample((channels, size, size), cond, [int(request["seed"])], sampling, request["negative"])
@@ -87,3 +93,5 @@ def draw(loaded: "Loaded", request: Request) -> Iterator[tuple["NDArray[np.uint8
             yield to_pixels(step.xt)[0].cpu().numpy(), to_pixels(step.x0)[0].cpu().numpy()
     except ValueError as error:
         raise UserError(str(error)) from None
+    except TypeError as error:  # a request read from a file may hold anything
+        raise UserError(f"the request makes no sense: {error}") from None

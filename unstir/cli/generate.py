@@ -4,13 +4,17 @@ import math
 import re
 import secrets
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from unstir.cli.drawing import Request, draw, open_model, request_of
 from unstir.cli.progress import bar, say
 from unstir.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def generate(
@@ -58,6 +62,7 @@ def generate(
         Also write the film strip of every step, as PNG and as an animation.
     """
     _check(n, steps, guidance, size, out)
+    _check_text(prompt, negative)
     if seed is None:
         seed = secrets.randbelow(2**31)
     loaded = open_model(model, device)
@@ -78,7 +83,7 @@ def generate(
                 frames.append(frame)
                 progress(i * total / n + len(frames), f"picture {i + 1} of {n}")
             pictures.append(frames[-1][1])
-            path = free_path(out, request)
+            path = free_path(out, name_of(request), request, pictures[-1])
             save_png(path, pictures[-1], request)
             print(path)
             if trace:
@@ -88,8 +93,10 @@ def generate(
 
         captions = [f"seed {request['seed']}" for request in requests]
         scale = max(1, 96 // pictures[0].shape[0])
-        save_png(out / "sheet.png", sheet(pictures, captions=captions, scale=scale, background="checker"))
-        print(out / "sheet.png")
+        together = sheet(pictures, captions=captions, scale=scale, background="checker")
+        path = free_path(out, "sheet", {"sheet": requests}, together)
+        save_png(path, together, {"sheet": requests})
+        print(path)
 
 
 def _check(n: int, steps: int | None, guidance: float | None, size: int | None, out: Path) -> None:
@@ -106,17 +113,30 @@ def _check(n: int, steps: int | None, guidance: float | None, size: int | None, 
         raise UserError(f"--out {out} is a file; name a folder")
 
 
-def free_path(out: Path, request: Request) -> Path:
-    """Where the picture goes: words and seed as a name. A picture of another request there is never overwritten."""
-    from unstir.image.png import read_request
+def _check_text(*texts: str) -> None:
+    """Refuse what is no text: bytes on the command line that are not UTF-8 arrive as half surrogate pairs."""
+    if any("\ud800" <= letter <= "\udfff" for text in texts for letter in text):
+        raise UserError("the words are not valid UTF-8; write them again")
 
-    words = re.sub(r"[^\w]+", "-", str(request["prompt"]).lower()).strip("-")[:60] or "picture"
+
+def name_of(request: Request) -> str:
+    """Words and seed as the name of a file."""
+    words = re.sub(r"[^\w]+", "-", str(request["prompt"]).lower()).strip("-")[:60]
+    short = words.encode()[:120].decode(errors="ignore")  # a name may have 255 bytes
+    return f"{short or 'picture'}-{request['seed']}"
+
+
+def free_path(out: Path, name: str, request: Request, pixels: "NDArray[np.uint8]") -> Path:
+    """Where the picture goes: a free name, or the file of this very picture. Another one is never overwritten."""
+    from unstir.image.png import load_pixels, read_request
+
     for number in range(1, 10_000):
-        path = out / f"{words}-{request['seed']}{f'-{number}' if number > 1 else ''}.png"
+        path = out / f"{name}{f'-{number}' if number > 1 else ''}.png"
         if not path.exists():
             return path
         try:
-            if read_request(path) == request:
+            there = load_pixels(path)
+            if read_request(path) == request and there.shape == pixels.shape and (there == pixels).all():
                 return path
         except UserError:
             continue

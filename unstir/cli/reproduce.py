@@ -23,6 +23,8 @@ def reproduce(picture: Path, *, model: Path | None = None, device: str = "auto",
     """
     from unstir.image.png import load_pixels, read_request, save_png
 
+    if out is not None and out.is_dir():
+        raise UserError(f"--out {out} is a folder; name a file")
     request = read_request(picture)
     missing = {"prompt", "negative", "seed", "size", "steps", "sampler", "model_hash"} - set(request)
     if missing:

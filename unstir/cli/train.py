@@ -50,6 +50,8 @@ def train(
         Write TensorBoard files beside the log.
     """
     seconds = parse_duration(budget)
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed must be 0 to {2**32 - 1}, got {seed}")
     began = time.monotonic()
     device = checked_device(device)
 
@@ -57,10 +59,13 @@ def train(
 
     if runfolder.exists(run):
         opened, begun = runfolder.open_run(run, device)
-        if begun.data != data:
+        if Path(begun.data) != Path(data):
             raise UserError(f"{run} is a run on {begun.data}, not on {data}; continue that one, or name another --run")
+        say(f"continuing the run in {run} as it was begun; --budget, --size, --recipe and --seed change nothing now")
     else:
-        if run.exists() and any(run.iterdir()):
+        if run.exists() and not run.is_dir():
+            raise UserError(f"--run {run} is a file; name a folder")
+        if not runfolder.free(run):
             raise UserError(f"{run} is not empty and holds no run; name another folder with --run")
         if recipe is None:
             _plan(data, run, seconds, size, seed, device, began)
@@ -110,10 +115,12 @@ def _plan(data: str, folder: Path, budget: float, size: str | None, seed: int, d
     chosen = replace(chosen, train=replace(chosen.train, seed=seed))
     model = new_model(chosen, pictures).to(device)
     say("measuring how fast this machine trains …")
-    rate = plan.measured_rate(Run(folder, model, pictures, chosen.train))
-    left = (budget - (time.monotonic() - began)) * plan.RESERVE
-    images = int(rate * max(left, 1))
-    config = plan.with_images(chosen.train, images)
+    grid = plan.seconds_a_grid(model, chosen.prompts, chosen.sampling)
+    rate = plan.measured_rate(Run(folder, model, pictures, chosen.train), seconds=min(6.0, budget / 10))
+    grids, seconds = plan.shares(budget - (time.monotonic() - began), grid)
+    config = plan.with_images(chosen.train, int(rate * seconds), grids)
+    if rate * seconds < chosen.train.batch_size:
+        say(f"note: {duration(budget)} is too little for more than a single step; this will take longer, and be poor")
     net = chosen.network
     parameters = sum(p.numel() for p in model.parameters())
     passes = config.images / len(pictures)
@@ -212,13 +219,15 @@ def _train(run: "Run", begun: "Begun", tensorboard: bool, command: str) -> None:
             raise UserError(str(error)) from None
         except ValueError as error:
             raise UserError(f"this run cannot go on: {error}") from None
-    if stop():
+    if run.images_seen < run.config.images:
         runfolder.export(run, begun)
         say(
             f"stopped after {run.images_seen:,} of {run.config.images:,} pictures; everything is saved. "
             f"To go on: {command}"
         )
         return
+    if not (run.folder / runfolder.MODEL).exists():
+        runfolder.export(run, begun)
     say(f"done: {run.folder / runfolder.MODEL}")
     say(f"try: unstir generate {begun.prompts[0]!r} --model {run.folder}")
 

@@ -111,7 +111,8 @@ class LinearBeta:
 
     def t_of_logsnr(self, logsnr: Tensor) -> Tensor:
         # alpha² = sigmoid(logsnr), so -log alpha² = softplus(-logsnr); then the quadratic is solved for t.
-        total = torch.nn.functional.softplus(-logsnr)
+        # Pure noise, which this path never reaches, is as far as its end (half of the sum below).
+        total = torch.nn.functional.softplus(-logsnr).clamp(max=self.beta_min + self.beta_max)
         slope = self.beta_max - self.beta_min
         t = 2 * total / (self.beta_min + (self.beta_min**2 + 2 * slope * total).sqrt())
         return t.clamp(0, 1)

@@ -139,7 +139,7 @@ class Diffusion(nn.Module):
         """(B, L) int64 on the model's device. Raises TooLong where a text does not fit."""
         return torch.tensor(self.tokenizer.encode(texts, self.config.text.length), device=self.device)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Words:
         """Conditioning by texts. Each is encoded alone, so that its vectors do not depend on its neighbours."""
         words = [self.text(self.tokenize([text])) for text in texts]
@@ -152,6 +152,7 @@ class Diffusion(nn.Module):
         denoise = clip(denoise) if sampling.threshold == 1 else threshold(denoise, sampling.threshold)
         return one_by_one(denoise, Words.one)
 
+    @torch.no_grad()  # which, on a generator, is in force only while it runs
     def sample(
         self,
         shape: Sequence[int],
@@ -176,6 +177,5 @@ class Diffusion(nn.Module):
         def noise(step: int) -> Tensor:
             return batch_normal(shape, seeds, step).to(self.device)
 
-        with torch.inference_mode():
-            xt = noise(0) * levels[0].sigma
-            yield from sampler(self.guided(sampling, negative), xt, cond, levels, noise)
+        xt = noise(0) * levels[0].sigma
+        yield from sampler(self.guided(sampling, negative), xt, cond, levels, noise)

@@ -39,8 +39,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
 def load(folder: Path) -> Checkpoint | None:
     """The checkpoint of the run in this folder, or None if it has none yet; UserError if it cannot be read."""
     path = folder / NAME
-    for stray in folder.glob(f".{NAME}.*.tmp"):
-        stray.unlink(missing_ok=True)  # left by a run that was killed while writing
+    for stray in folder.rglob(".*.tmp"):
+        stray.unlink(missing_ok=True)  # left by a run that was killed while writing this, a sample grid, the model …
     if not path.exists():
         return None
     try:

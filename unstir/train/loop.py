@@ -167,11 +167,12 @@ def _steps(run: Run, log: Log, sample: Callable[[Run], None] | None, stop: Calla
             run.loss_sum, run.loss_count = 0.0, 0
             yield progress
         done, halted = run.images_seen >= total, stop()
-        if crossed(config.save_every) or done or halted:
-            run.save()
+        # Samples go before the checkpoint: killed between the two, a run comes here again and draws what is missing.
         if sample and (crossed(config.sample_every) or done):
             sample(run)
             since, seen_then = time.perf_counter(), run.images_seen
+        if crossed(config.save_every) or done or halted:
+            run.save()
         if done or halted:
             yield report("done" if done else "stopped")
             return

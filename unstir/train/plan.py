@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from unstir.data.pictures import Pictures
+from unstir.models.diffusion import Diffusion, Sampling
 from unstir.nn.dit import DiTConfig
 from unstir.nn.start import initialise
 from unstir.train.config import TrainConfig
@@ -16,12 +17,13 @@ from unstir.train.ema import Average
 from unstir.train.loop import Run
 from unstir.train.optim import Optimiser
 from unstir.train.recipe import Recipe
+from unstir.train.samples import draw
 
 SIZES: dict[str, tuple[int, int, int]] = {"s": (192, 6, 3), "m": (256, 8, 4), "l": (512, 12, 8)}
 """Width, depth and heads of the transformer: about 4, 10 and 50 million parameters."""
 
 RESERVE = 0.9
-"""Share of the budget that is planned for steps; the rest is for sample grids, checkpoints and a slower hour."""
+"""Share of the time left that is planned; the rest is for checkpoints and a slower hour."""
 
 
 def picture_size(suggested: int, budget: float, on_gpu: bool) -> int:
@@ -96,14 +98,30 @@ def measured_rate(run: Run, seconds: float = 6.0) -> float:
     return run.config.batch_size / statistics.median(times)
 
 
-def with_images(config: TrainConfig, images: int) -> TrainConfig:
-    """The schedule for this many pictures: a short warm-up, samples ten times, a checkpoint every minute or so."""
+def seconds_a_grid(model: Diffusion, prompts: Sequence[str], sampling: Sampling) -> float:
+    """How long a sample grid takes on this machine, from one of its pictures."""
+    start = time.perf_counter()
+    draw(model, prompts[:1], [0], sampling)
+    return (time.perf_counter() - start) * len(prompts)
+
+
+def shares(seconds: float, grid: float) -> tuple[int, float]:
+    """How the time left is spent: the number of sample grids after the first, 1 to 10, and the seconds for steps.
+
+    All grids but two (at the beginning and at the end) together take a tenth at most.  grid: seconds for one.
+    """
+    grids = min(10, 1 + int(0.1 * seconds / grid))
+    return grids, max(0.0, seconds * RESERVE - (grids + 1) * grid)
+
+
+def with_images(config: TrainConfig, images: int, grids: int = 10) -> TrainConfig:
+    """The schedule for this many pictures: a short warm-up, this many sample grids, thirty checkpoints."""
     images = max(config.batch_size, images // config.batch_size * config.batch_size)
     return replace(
         config,
         images=images,
         warmup=min(6_400, images // 10),
-        sample_every=max(config.batch_size, images // 10),
+        sample_every=max(config.batch_size, math.ceil(images / grids)),
         save_every=max(config.batch_size, images // 30),
         log_every=max(config.batch_size, images // 200),
     )

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unstir.data.pictures import Pictures
+from unstir.data.pictures import LISTING, PIXELS, Pictures
 from unstir.errors import UserError
 from unstir.files import write_atomic
 from unstir.models.build import build, describe, frozen, sampling_of
@@ -41,6 +41,13 @@ class Begun:
 def exists(folder: Path) -> bool:
     """Whether a run was begun in this folder."""
     return (folder / PLAN).exists()
+
+
+def free(folder: Path) -> bool:
+    """Whether a run may begin here: nothing is there, or only what a beginning that was stopped has left."""
+    ours = {PICTURES, f"{PICTURES}/{PIXELS}", f"{PICTURES}/{LISTING}"}
+    found = (path for path in folder.rglob("*") if not path.name.endswith(".tmp"))
+    return all(path.relative_to(folder).as_posix() in ours for path in found)
 
 
 def write_plan(

@@ -1,0 +1,45 @@
+"""What batch independence costs: sixteen pictures evaluated one by one, against all in one batch.
+
+One by one the bits of a picture do not depend on its neighbours (docs/reproducible.md). Interleaved, medians.
+Run: python -m benchmarks.batching
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from unstir.diffusion.denoiser import times
+from unstir.diffusion.guidance import guide, one_by_one
+from unstir.nn.text import Words
+from unstir.weights.modelfile import DEFAULT, load_model
+
+PICTURES = 16
+
+
+def main() -> None:
+    loaded = load_model(DEFAULT)
+    model = loaded.model
+    cond = model.encode(["red apple, fluent 3d"]).repeat(PICTURES)
+    one_null = model.encode([""])
+    single = guide(model.denoiser(), one_null, 3.0, join=Words.join)
+    together = guide(model.denoiser(), one_null.repeat(PICTURES), 3.0, join=Words.join)
+    alone = one_by_one(single, Words.one)
+    xt = torch.zeros(PICTURES, *model.shape)
+    t = times(0.5, xt)
+
+    def clocked(run: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        run()
+        return (time.perf_counter() - start) * 1000
+
+    with torch.no_grad():
+        rows = [(clocked(lambda: alone(xt, t, cond)), clocked(lambda: together(xt, t, cond))) for _ in range(12)][2:]
+    one, batch = (statistics.median(column) for column in zip(*rows, strict=True))
+    print(f"{PICTURES} guided looks of the default model, {torch.get_num_threads()} threads, medians of {len(rows)}")
+    print(f"one by one {one:.1f} ms, one batch {batch:.1f} ms: {one / batch:.2f} times")
+
+
+if __name__ == "__main__":
+    main()
