@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -126,7 +127,7 @@ def test_continuous_data_term_is_the_density():
 def theory(levels):
     """The expected bound, in bits, for the exact denoiser of Gaussian data: E(x0 - x0_hat)² = 1/(1/STD² + SNR)."""
     total = 0.5 * (levels[0].alpha / levels[0].sigma) ** 2 * (STD**2 + MEAN**2)
-    for t, s in zip(levels[:-2], levels[1:-1], strict=True):
+    for t, s in itertools.pairwise(levels[:-1]):
         snr_t, snr_s = ((level.alpha / level.sigma) ** 2 for level in (t, s))
         total += 0.5 * (snr_s - snr_t) / (1 / STD**2 + snr_t)
     ratio = levels[-2].sigma / levels[-2].alpha
@@ -155,7 +156,6 @@ def test_the_bound_of_continuous_data_approaches_their_entropy_from_above(name):
         assert 0 < bound.standard_error < 0.01
         assert bound.total == pytest.approx(theory(levels), abs=5 * bound.standard_error)
         assert bound.total - 5 * bound.standard_error > ENTROPY
-    print(gaps)
     # Above the entropy always, and first order in the number of steps.
     assert all(gap > 0 for gap in gaps)
     assert gaps[1] < gaps[0] / 3
@@ -203,8 +203,8 @@ def test_the_bound_of_quantised_data_is_above_their_exact_bits(name):
     of_these = -log_p[index].mean().item() / math.log(2)
     assert of_these == pytest.approx(exact, abs=0.2)
     assert bound.total > of_these
-    print(bound.total - of_these, bound.standard_error)
-    assert bound.total - of_these < 0.4
+    # 200 steps cost 0.26 … 0.28 bits: a quarter of the square of each step in logsnr, in nats, summed.
+    assert bound.total - of_these < 0.28 + 4 * bound.standard_error
 
 
 def test_fewer_than_two_steps_are_refused():

@@ -267,7 +267,9 @@ def test_one_item_a_step_and_the_last_one_is_the_result(sampler, steps):
         # What was yielded is never overwritten, and x0 is the denoiser's answer to it.
         assert torch.equal(step.xt, xt_then)
         assert torch.equal(step.x0, x0_then)
-        assert torch.equal(step.x0, exact_denoiser(schedule)(step.xt, torch.full((4,), step.t, dtype=torch.float64), None))
+        assert torch.equal(
+            step.x0, exact_denoiser(schedule)(step.xt, torch.full((4,), step.t, dtype=torch.float64), None)
+        )
     assert asked == (list(range(1, steps)) if sampler in STOCHASTIC else [])
     if sampler != "heun":
         assert seen == grid[:-1]

@@ -24,7 +24,7 @@ def to_pixels(x: Tensor) -> Tensor:
     x = (x.float().clamp(-1, 1) + 1) / 2
     if x.shape[1] == 4:
         alpha = x[:, 3:]
-        visible = alpha >= 0.5 / 255
+        visible = (alpha * 255).round() > 0
         colour = torch.where(visible, (x[:, :3] / alpha.clamp(min=0.5 / 255)).clamp(max=1), 0)
         x = torch.cat([colour, alpha], dim=1)
     return (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()

@@ -28,7 +28,9 @@ def initialise(network: nn.Module, seed: int) -> None:
             elif name == "table":
                 parameter.zero_()
             else:
-                generator = torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(f"{path}.{name}".encode()))
+                # torch's generator on the CPU reads the low 32 bits of its seed and no others: both must be in those.
+                key = zlib.crc32(f"{path}.{name}".encode(), seed & 0xFFFFFFFF)
+                generator = torch.Generator().manual_seed(key)
                 std = 0.02 if isinstance(module, nn.Embedding) or name == "position" else _fan_in_std(parameter)
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
 

@@ -13,11 +13,16 @@ class TooLong(ValueError):
 
 
 class Tokenizer:
-    """Case-blind byte-level BPE. It travels inside the model file as its own JSON."""
+    """Case-blind byte-level BPE. It travels inside the model file as its own JSON; ValueError where that is none."""
 
     def __init__(self, json: str) -> None:
         self.json = json
-        self._tokenizer = _Tokenizer.from_str(json)
+        try:
+            self._tokenizer = _Tokenizer.from_str(json)
+        except Exception as error:  # the library raises nothing more specific
+            raise ValueError(f"the tokenizer cannot be read: {error}") from None
+        # "<pad>" in a prompt is five characters, not padding.
+        self._tokenizer.encode_special_tokens = True
 
     @classmethod
     def train(cls, captions: Iterable[str], vocabulary: int = 2048) -> "Tokenizer":

@@ -70,14 +70,19 @@ class Run:
         checkpoints.save(self.folder, Checkpoint(tensors, facts))
 
     def restore(self) -> bool:
-        """Go back to the checkpoint in the folder; False if there is none."""
+        """Go back to the checkpoint in the folder; False if there is none. ValueError if it is not of this run."""
         found = checkpoints.load(self.folder)
         if found is None:
             return False
         facts: dict[str, Any] = found.facts
+        if not {"config", "images_seen", "loss_sum", "loss_count"} <= facts.keys():
+            raise ValueError(f"the checkpoint in {self.folder} does not say where the run was")
         if facts["config"] != asdict(self.config):
             raise ValueError(f"{self.folder} was begun with another configuration; continue it with the same one")
-        weights = found.group("model")
+        weights, shapes = found.group("model"), {name: p.shape for name, p in self.model.named_parameters()}
+        for group in (weights, found.group("average")):
+            if {name: value.shape for name, value in group.items()} != shapes:
+                raise ValueError(f"the checkpoint in {self.folder} is of another model")
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(weights[name])

@@ -76,16 +76,19 @@ def read_plan(folder: Path) -> Begun:
     """What was decided when the run in this folder began; UserError if that cannot be read."""
     path = folder / PLAN
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-        return Begun(
-            plan["data"],
-            tuple(plan["prompts"]),
-            sampling_of(plan["sampling"]),
-            plan["notes"],
-            frozen(TrainConfig, plan["train"]),
-            plan["model"],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        match json.loads(path.read_text(encoding="utf-8")):
+            case {
+                "data": str() as data,
+                "prompts": [*prompts],
+                "sampling": dict() as sampling,
+                "notes": dict() as notes,
+                "train": dict() as train,
+                "model": dict() as model,
+            }:
+                dials, config = sampling_of(sampling), frozen(TrainConfig, train)
+                return Begun(data, tuple(prompts), dials, notes, config, model)
+        raise ValueError("something is missing in it")
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); begin the run anew in another folder") from None
 
 

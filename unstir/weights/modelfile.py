@@ -90,8 +90,10 @@ def load_model(path: Path, device: str = "cpu", dtype: torch.dtype | None = None
         with torch.device("meta"):
             model = build(header)
         sampling = sampling_of(header.get("sampling", {}))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} describes a model that cannot be built: {error}") from None
+    except (ValueError, KeyError, TypeError, ArithmeticError, RuntimeError) as error:
+        # The last two come from sizes that make no sense: a patch of 0, a negative width.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"{path} describes a model that cannot be built: {reason}") from None
     wanted = dict(model.named_parameters())
     if set(names) != set(wanted):
         odd = sorted(set(names) ^ set(wanted))

@@ -1,0 +1,436 @@
+"""`unstir train`: from a folder to a model, stopped and continued, and every refusal in one sentence."""
+
+import json
+import os
+import shutil
+import signal
+import tarfile
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import recipes
+from unstir.cli import main
+from unstir.cli.progress import duration
+from unstir.cli.train import expectation, parse_duration
+from unstir.errors import UserError
+from unstir.image.png import load_pixels
+from unstir.models.diffusion import Sampling
+from unstir.nn.dit import DiTConfig
+from unstir.train import checkpoint, plan, runfolder
+from unstir.train.config import TrainConfig
+from unstir.train.log import Log
+from unstir.train.recipe import Recipe
+
+
+def tiny():
+    """Twelve steps of a model that trains in a blink."""
+    return Recipe(
+        network=DiTConfig(8, 3, patch=2, width=32, depth=1, heads=2, bottleneck=8, words=32),
+        train=TrainConfig(images=96, batch_size=8, warmup=16, log_every=8, sample_every=40, save_every=16),
+        prompts=("a red disc", "a blue box"),
+        sampling=Sampling(steps=2),
+        vocabulary=290,
+        length=12,
+        text_width=32,
+        text_depth=1,
+    )
+
+
+def endless():
+    return replace(tiny(), train=replace(tiny().train, images=8_000_000, sample_every=8_000_000))
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Tiny recipes and a tiny size "s", so that the commands are tried and not the processor."""
+    monkeypatch.setattr(recipes, "table", lambda: {"tiny": tiny, "endless": endless})
+    monkeypatch.setitem(plan.SIZES, "s", (32, 1, 2))
+
+
+@pytest.fixture(scope="module")
+def finished(photos, tmp_path_factory):
+    """The folder of a finished run; to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("finished") / "r"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipes, "table", lambda: {"tiny": tiny})
+        assert main(["train", str(photos), "--recipe", "tiny", "--run", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A finished run of one's own."""
+    return shutil.copytree(finished, tmp_path / "r")
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# The way of a newcomer
+
+
+def test_from_a_folder_to_a_picture(call, photos, tmp_path):
+    run = tmp_path / "r"
+    code, _, said = call("train", photos, "--budget", "5s", "--run", run)
+    assert code == 0
+    assert "40 of 41 captioned pictures can be used" in said
+    assert "mute: It has no caption" in said
+    assert "broken: The picture cannot be decoded" in said
+    assert "chosen: 32×32 pixels, without transparency" in said
+    assert f"done: {run / 'model.safetensors'}" in said
+    suggestion = said.splitlines()[-1]
+    assert suggestion == f"try: unstir generate 'a red disc' --model {run}"
+    assert call("generate", "a red disc", "--model", run, "--seed", 1, "--out", tmp_path / "out")[0] == 0
+    assert load_pixels(tmp_path / "out" / "a-red-disc-1.png").shape == (32, 32, 3)
+    assert runfolder.read_plan(run).data == str(photos)
+
+
+@pytest.mark.parametrize("again", [(), ("--budget", "9h"), ("--recipe", "tiny", "--seed", "3")])
+def test_a_finished_run_says_so_and_stays(call, photos, run, again):
+    before = contents(run)
+    code, _, said = call("train", photos, "--run", run, *again)
+    assert code == 0
+    assert "continuing the run" in said
+    assert f"done: {run / 'model.safetensors'}" in said
+    assert contents(run) == before
+
+
+def test_a_finished_run_whose_model_was_deleted_writes_it_again(call, photos, run):
+    model = (run / "model.safetensors").read_bytes()
+    (run / "model.safetensors").unlink()
+    assert call("train", photos, "--run", run)[0] == 0
+    assert (run / "model.safetensors").read_bytes() == model
+
+
+def test_a_slash_at_the_end_is_the_same_folder(call, photos, run):
+    assert call("train", f"{photos}/", "--run", run)[0] == 0
+
+
+def interrupt_after(folder, lines):
+    """Press Ctrl-C when the log of this run has that many lines."""
+
+    def watch():
+        while len(Log.lines(folder)) < lines:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(call, photos, tmp_path):
+    run = tmp_path / "r"
+    handler = signal.getsignal(signal.SIGINT)
+    seen = []
+    for lines in (2, 4):
+        thread = interrupt_after(run, lines)
+        code, _, said = call("train", photos, "--recipe", "endless", "--run", run)
+        thread.join()
+        assert code == 0
+        assert "stopping after this step" in said
+        images = checkpoint.load(run).facts["images_seen"]
+        assert f"stopped after {images:,} of 8,000,000 pictures; everything is saved." in said
+        assert said.splitlines()[-1].endswith(f"To go on: unstir train {photos} --run {run}")
+        assert [line["images"] for line in Log.lines(run)] == list(range(8, images + 1, 8))
+        assert (run / "model.safetensors").exists()
+        seen.append(images)
+    assert seen[1] > seen[0] >= 16
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert call("generate", "a red disc", "--model", run, "--seed", 1, "--out", tmp_path / "out")[0] == 0
+
+
+def test_stopped_and_continued_is_the_run_that_was_never_stopped(call, photos, finished, tmp_path):
+    run = tmp_path / "r"
+    for lines in (3, 7):
+        thread = interrupt_after(run, lines)
+        call("train", photos, "--recipe", "tiny", "--run", run)
+        thread.join()
+    call("train", photos, "--recipe", "tiny", "--run", run)
+    assert contents(run).keys() == contents(finished).keys()
+    for name in ("model.safetensors", checkpoint.NAME):
+        assert (run / name).read_bytes() == (finished / name).read_bytes()
+
+
+@pytest.mark.parametrize("stage", ["unstir.train.begin.new_model", "unstir.train.plan.measured_rate"])
+def test_stopped_while_it_begins(call, photos, tmp_path, monkeypatch, stage):
+    """Before there is a plan, Ctrl-C leaves a folder in which the same command begins anew."""
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    ask = ("train", photos, "--budget", "1s", "--run", tmp_path / "r")
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, interrupted)
+        assert call(*ask)[::2][0] == 130
+    assert not runfolder.exists(tmp_path / "r")
+    assert call(*ask)[0] == 0
+
+
+def test_recipe_names_what_it_leaves_out(call, photos, tmp_path):
+    _, _, said = call("train", photos, "--recipe", "tiny", "--run", tmp_path / "r")
+    assert "left out mute: It has no caption" in said
+    assert "left out broken: The picture cannot be decoded" in said
+    assert "recipe tiny: 96 pictures, 2 passes" in said
+
+
+def test_seed_and_built_in_pictures(call, tmp_path):
+    weights = []
+    for seed in (0, 1):
+        run = tmp_path / str(seed)
+        assert call("train", "digits", "--recipe", "tiny", "--seed", seed, "--run", run)[0] == 0
+        weights.append(checkpoint.load(run).tensors["model/network.out.weight"])
+    assert (weights[0] != weights[1]).any()
+
+
+@pytest.mark.filterwarnings("default")  # of tensorboard's own imports
+def test_tensorboard_beside_the_log(call, photos, tmp_path):
+    pytest.importorskip("tensorboard")
+    assert call("train", photos, "--recipe", "tiny", "--tensorboard", "--run", tmp_path / "r")[0] == 0
+    assert any((tmp_path / "r" / "tensorboard").iterdir())
+
+
+# Bad input
+
+
+def test_bad_data(refused, tmp_path):
+    def said(data):
+        return refused("train", data, "--budget", "1s", "--run", tmp_path / "r")
+
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "hopeless").mkdir()
+    (tmp_path / "hopeless" / "a.png").write_bytes(b"")
+    (tmp_path / "hopeless" / "a.txt").write_text("nothing")
+    (tmp_path / "file.zip").write_bytes(b"PK")
+    assert "no folder or .tar file" in said(tmp_path / "missing")
+    assert "no pictures" in said(tmp_path / "empty")
+    assert "neither a folder nor a .tar" in said(tmp_path / "file.zip")
+    assert not (tmp_path / "r").exists()
+    assert "Not one picture" in said(tmp_path / "hopeless")
+    assert not runfolder.exists(tmp_path / "r")
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_truncated_tar(refused, photos, tmp_path, share):
+    whole = tmp_path / "whole.tar"
+    with tarfile.open(whole, "w") as tar:
+        tar.add(photos, ".")
+    content = whole.read_bytes()
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes(content[: int(share * len(content.rstrip(b"\0")))])
+    assert "is cut off or damaged" in refused("train", cut, "--budget", "1s", "--run", tmp_path / "r")
+
+
+def test_unknown_recipe(refused, photos, tmp_path):
+    sentence = refused("train", photos, "--recipe", "soup", "--run", tmp_path / "r")
+    assert sentence == "unstir: there is no recipe 'soup'; there are: tiny, endless"
+
+
+def test_a_recipe_that_wants_nothing_of_it(refused, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "table", lambda: {"icons": lambda: replace(tiny(), wanted=lambda meta: False)})
+    assert "wants none of the 41" in refused("train", photos, "--recipe", "icons", "--run", tmp_path / "r")
+
+
+def test_run_folder_of_somebody(refused, photos, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    (tmp_path / "file").mkdir()
+    assert "is not empty and holds no run" in refused("train", photos, "--run", tmp_path)
+    (tmp_path / "plain").write_text("a file")
+    assert "is a file; name a folder" in refused("train", photos, "--run", tmp_path / "plain")
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_run_on_other_pictures(refused, photos, run):
+    before = contents(run)
+    assert f"is a run on {photos}, not on digits" in refused("train", "digits", "--run", run)
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize("budget", ["", "soon", "0s", "-5m", "nan", "inf", "5d", "1e999h", "m"])
+def test_bad_budgets(refused, photos, tmp_path, budget):
+    sentence = refused("train", photos, f"--budget={budget}", "--run", tmp_path / "r")
+    assert "budget" in sentence
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--seed", "-1"), "--seed must be"),
+        (("--seed", str(2**32)), "--seed must be"),
+        (("--size", "xxl"), "--size"),
+        (("--device", "toaster"), "there is no device"),
+        (("--epochs", "3"), "--epochs"),
+    ],
+)
+def test_bad_options(refused, photos, tmp_path, arguments, words):
+    assert words in refused("train", photos, *arguments, "--run", tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_missing_arguments(refused, photos):
+    assert "--data requires an argument" in refused("train")
+    assert "--run requires an argument" in refused("train", photos)
+
+
+def change(run, **entries):
+    path = run / runfolder.PLAN
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+def test_damaged_plan(refused, photos, run):
+    path = run / runfolder.PLAN
+    whole = path.read_text()
+    for text in ("", "{", whole[: len(whole) // 2], "[]", "{}", "null", '"text"', "\0"):
+        path.write_text(text)
+        assert "run.json is damaged" in refused("train", photos, "--run", run)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"train": {"images": 96, "epochs": 3}},
+        {"train": {"images": -1}},
+        {"train": {"images": "many"}},
+        {"train": 5},
+        {"sampling": {"colour": "red"}},
+        {"sampling": []},
+        {"prompts": 7},
+        {"prompts": [7]},
+        {"data": None},
+        {"model": {}},
+        {"model": {"kind": "gan"}},
+        {"model": {"kind": "diffusion", "config": {}, "tokenizer": "{}"}},
+        {"model": 3},
+        {"notes": "none"},
+    ],
+    ids=json.dumps,
+)
+def test_changed_plan(refused, photos, run, entries):
+    change(run, **entries)
+    refused("train", photos, "--run", run)
+
+
+def test_another_configuration_than_the_checkpoint(refused, photos, run):
+    plan = json.loads((run / runfolder.PLAN).read_text())
+    change(run, train=plan["train"] | {"batch_size": 4})
+    assert "begun with another configuration" in refused("train", photos, "--run", run)
+
+
+def test_damaged_checkpoint(refused, photos, run):
+    path = run / checkpoint.NAME
+    whole = path.read_bytes()
+    for content in (b"", whole[:4], whole[:2_000], whole[:-1], b"\xff" * len(whole)):
+        path.write_bytes(content)
+        assert "checkpoint.safetensors cannot be read" in refused("train", photos, "--run", run)
+
+
+def test_checkpoint_of_another_model(refused, photos, run):
+    """Whole in itself, but without the weights that this run has, or with others of their names."""
+    found = checkpoint.load(run)
+    name = next(iter(found.group("model")))
+    for tensors in (
+        {path: value for path, value in found.tensors.items() if path != f"model/{name}"},
+        found.tensors | {f"model/{name}": found.tensors[f"model/{name}"].new_zeros(3, 3, 3)},
+    ):
+        checkpoint.save(run, checkpoint.Checkpoint(tensors, found.facts))
+        assert "checkpoint" in refused("train", photos, "--run", run)
+    checkpoint.save(run, checkpoint.Checkpoint(found.tensors, {}))
+    assert "checkpoint" in refused("train", photos, "--run", run)
+
+
+def test_damaged_pictures(refused, photos, run):
+    path = run / runfolder.PICTURES / "pixels.npy"
+    path.write_bytes(path.read_bytes()[:500])
+    assert "pictures" in refused("train", photos, "--run", run)
+
+
+# Durations
+
+
+@given(st.integers(1, 10_000), st.sampled_from("smh"))
+def test_parse_duration(number, unit):
+    seconds = number * {"s": 1, "m": 60, "h": 3600}[unit]
+    assert parse_duration(f"{number}{unit}") == seconds
+    assert parse_duration(f"{number / 4}{unit}") == seconds / 4
+    assert parse_duration(str(seconds)) == seconds
+
+
+@given(st.text() | st.from_regex(r"[-+]?[0-9.e_]{0,5} ?[smhd]?", fullmatch=True))
+def test_parse_duration_of_anything(text):
+    """A positive number, or one sentence with what was typed; no other exception."""
+    try:
+        seconds = parse_duration(text)
+    except UserError as error:
+        told = str(error)
+    else:
+        told = repr(text)
+        assert 0 < seconds < float("inf")
+    assert repr(text) in told
+
+
+@given(st.floats(0, 10**7))
+def test_durations_are_told_within_a_percent_or_two(seconds):
+    """What `duration` says, read back, is what it was given."""
+    read = {"s": 1, "min": 60, "h": 3600}
+    words = duration(seconds).split()
+    back = sum(int(number) * read[unit] for number, unit in zip(words[::2], words[1::2], strict=True))
+    assert back == pytest.approx(seconds, rel=0.02, abs=0.51)
+
+
+def test_expectation_grows_with_the_passes():
+    told = [expectation(passes, 200) for passes in (1, 60, 500)]
+    assert len({text.partition(": ")[2] for text in told}) == 3
+    assert "longer --budget" in told[0]
+
+
+@given(st.floats(-10, 10**6), st.floats(0.001, 1000))
+def test_shares_of_the_time(seconds, grid):
+    grids, steps = plan.shares(seconds, grid)
+    assert 1 <= grids <= 10
+    assert steps >= 0
+    if steps > 0:
+        assert steps + (grids + 1) * grid == pytest.approx(plan.RESERVE * seconds)
+        assert (grids - 1) * grid <= 0.1 * seconds
+
+
+# check
+
+
+def test_check(call, photos):
+    code, told, _ = call("check", photos)
+    assert code == 0
+    lines = told.splitlines()
+    assert lines[0] == f"{photos} (folder): 40 of 41 captioned pictures can be used."
+    assert "mute: It has no caption; write one to mute.txt." in lines
+    assert any(line.startswith("broken: The picture cannot be decoded") for line in lines)
+
+
+def test_check_of_built_in_pictures_and_of_nothing(call, refused, tmp_path):
+    code, _, said = call("check", "digits")
+    assert (code, said) == (0, "digits: a built-in set of 1438 pictures, nothing to check\n")
+    assert "no folder or .tar file" in refused("check", tmp_path / "missing")
+    assert "--data requires an argument" in refused("check")
+
+
+# The promise of --budget
+
+
+@pytest.mark.slow
+def test_a_budget_of_a_minute_takes_a_minute(call, tmp_path, monkeypatch):
+    from conftest import draw_photos
+
+    monkeypatch.undo()  # the real sizes
+    (tmp_path / "photos").mkdir()
+    draw_photos(tmp_path / "photos", 200)
+    began = time.monotonic()
+    code, _, said = call("train", tmp_path / "photos", "--budget", "60s", "--run", tmp_path / "r")
+    took = time.monotonic() - began
+    assert code == 0
+    assert 45 <= took <= 75, said

@@ -1,0 +1,330 @@
+import hashlib
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from unstir.diffusion.sampler import SAMPLERS
+from unstir.models.build import build, describe, frozen, sampling_of
+from unstir.models.diffusion import SMALLEST_SIGMA, Batch, Diffusion, DiffusionConfig, Sampling
+from unstir.models.pixels import to_pixels
+from unstir.nn.dit import DiTConfig
+from unstir.nn.start import initialise
+from unstir.nn.text import TextConfig
+from unstir.nn.unet import UNetConfig
+from unstir.text.tokenizer import Tokenizer, TooLong
+
+CAPTIONS = ["a red circle", "a blue square", "two green triangles", "a circle left of a square"]
+TOKENIZER = Tokenizer.train(CAPTIONS * 4, 300)
+TEXT = TextConfig(vocabulary=len(TOKENIZER), length=12, width=32, depth=1, heads=2)
+DIT = DiTConfig(size=16, channels=4, patch=4, width=32, depth=2, heads=2, bottleneck=16, words=32)
+UNET = UNetConfig(
+    size=16,
+    channels=4,
+    patch=2,
+    widths=(16, 32),
+    blocks=(1, 1),
+    attend=(False, True),
+    head=16,
+    words=32,
+    vector=32,
+)
+NETWORKS = {"dit": DIT, "unet": UNET}
+
+
+def model_of(network="dit", **options):
+    return Diffusion(DiffusionConfig(NETWORKS[network], TEXT, **options), TOKENIZER)
+
+
+def stirred(network="dit", dtype=torch.float32, **options):
+    """A model whose every weight is random, so that words, level and picture all show in its output."""
+    model = model_of(network, **options)
+    initialise(model, 0)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.15 * torch.randn(parameter.shape, generator=generator)
+    return model.to(dtype).eval().requires_grad_(False)
+
+
+def test_describe_and_build_are_inverse():
+    for network in NETWORKS:
+        model = model_of(network, schedule="cosine", prediction="v", loss="x0", sigma_data=0.4)
+        text = json.dumps(describe(model))
+        again = build(json.loads(text))
+        assert again.config == model.config
+        assert again.tokenizer.json == model.tokenizer.json
+        assert json.dumps(describe(again)) == text
+        shapes = {name: value.shape for name, value in model.named_parameters()}
+        assert {name: value.shape for name, value in again.named_parameters()} == shapes
+
+
+def changed(path, value):
+    description = json.loads(json.dumps(describe(model_of())))
+    inner = description
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return description
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        ({}, "no kind"),
+        ({"kind": "gan"}, "'gan'"),
+        ({"kind": "diffusion"}, "diffusion"),
+        (changed(["kind"], "os.system"), "os.system"),
+        (changed(["config", "network", "kind"], "mamba"), "'mamba'; there are: dit, unet"),
+        (changed(["config", "network", "kind"], None), "there are: dit, unet"),
+        (changed(["config", "network", "gadget"], 1), "DiTConfig has no gadget"),
+        (changed(["config", "later"], 1), "DiffusionConfig has no later"),
+        (changed(["config", "network"], {"kind": "dit", "size": 16}), "channels"),
+        (changed(["config", "network", "size"], 18), "multiple of the patch"),
+        (changed(["config", "schedule"], "sigmoid"), "'sigmoid'"),
+        (changed(["config", "prediction"], "score"), "'score'"),
+        (changed(["config", "loss"], "l1"), "'l1'"),
+        (changed(["config", "prediction"], "eps"), "eps cannot be predicted on Flow"),
+    ],
+)
+def test_unknown_kinds_raise(description, message):
+    with pytest.raises(ValueError, match=message):
+        build(description)
+
+
+def test_sampling_of_keeps_defaults_and_makes_tuples():
+    assert sampling_of({}) == Sampling()
+    assert sampling_of({"steps": 3, "interval": [0.1, 0.9]}) == Sampling(steps=3, interval=(0.1, 0.9))
+    with pytest.raises(ValueError, match="Sampling has no cfg"):
+        sampling_of({"cfg": 3})
+    with pytest.raises(ValueError, match="size"):
+        frozen(DiTConfig, {"channels": 3})
+
+
+def batch_of(count=5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x0 = torch.rand(count, 4, 16, 16, generator=generator) * 2 - 1
+    ids = torch.tensor(TOKENIZER.encode(CAPTIONS, 12) + TOKENIZER.encode([""], 12))[:count]
+    return Batch(x0, ids), torch.randn(x0.shape, generator=generator)
+
+
+class Answers(nn.Module):
+    """In place of the network: says what it is told to."""
+
+    def __init__(self, out):
+        super().__init__()
+        self.out = out
+
+    def forward(self, xt, level, words):
+        return self.out
+
+
+COMBINATIONS = [
+    (schedule, prediction)
+    for schedule in ("flow", "cosine", "linear-beta", "variance-exploding")
+    for prediction in ("x0", "eps", "v", "velocity", "edm")
+    if not (prediction == "eps" and schedule in ("flow", "cosine"))
+]
+
+
+@pytest.mark.parametrize(("schedule", "prediction"), COMBINATIONS)
+def test_the_loss_of_the_exact_prediction_is_zero(schedule, prediction):
+    model = model_of(schedule=schedule, prediction=prediction)
+    initialise(model, 0)
+    batch, eps = batch_of()
+    t = torch.tensor([0.05, 0.3, 0.5, 0.8, 1.0])
+    alpha, sigma = (f(t.double()).float().reshape(-1, 1, 1, 1) for f in (model.schedule.alpha, model.schedule.sigma))
+    xt = alpha * batch.x0 + sigma * eps
+    model.network = Answers(model.prediction.from_x0(batch.x0, xt, alpha, sigma))
+    loss = model.loss_at(batch, t, eps)
+    assert loss.shape == (5,)
+    # Rounding of float32, through a sigma of up to 80 and 1/alpha of up to 151.
+    assert loss.max().item() < 1e-6
+    model.network = Answers(model.network.out + 0.1)
+    assert model.loss_at(batch, t, eps).min().item() > 1e-6
+
+
+@pytest.mark.parametrize("schedule", ["flow", "cosine"])
+@pytest.mark.parametrize("loss", ["x0", "v", "velocity", "edm"])
+def test_the_loss_is_the_error_in_the_space_of_the_loss(schedule, loss):
+    model = model_of(schedule=schedule, loss=loss, sigma_data=0.6)
+    initialise(model, 0)
+    batch, eps = batch_of()
+    t = torch.tensor([0.1, 0.3, 0.5, 0.8, 1.0])
+    guess = batch.x0 + 0.2 * torch.randn(batch.x0.shape, generator=torch.Generator().manual_seed(4))
+    model.network = Answers(guess)
+    alpha, sigma = (f(t.double()).float().reshape(-1, 1, 1, 1) for f in (model.schedule.alpha, model.schedule.sigma))
+    xt = alpha * batch.x0 + sigma * eps
+    # The error of x0 seen as an error of the target, written out: 1/b² of each prediction.
+    weight = {
+        "x0": torch.ones_like(alpha),
+        "v": (alpha**2 + sigma**2) ** 2 / sigma**2,
+        "velocity": (alpha + sigma) ** 2 / sigma**2,
+        "edm": (sigma**2 + alpha**2 * 0.6**2) / (0.6 * sigma) ** 2,
+    }[loss]
+    expected = (weight * (guess - batch.x0).square()).mean((1, 2, 3))
+    torch.testing.assert_close(model.loss_at(batch, t, eps), expected, rtol=1e-5, atol=1e-7)
+    ours = model.loss_space.from_x0(guess, xt, alpha, sigma) - model.loss_space.from_x0(batch.x0, xt, alpha, sigma)
+    torch.testing.assert_close(model.loss_at(batch, t, eps), ours.square().mean((1, 2, 3)), rtol=1e-4, atol=1e-6)
+
+
+def test_the_weight_is_held_near_the_picture():
+    model = model_of()
+    initialise(model, 0)
+    batch, eps = batch_of(2)
+    model.network = Answers(batch.x0 + 0.1)
+    for t in (0.0, 1e-4, 0.04):
+        loss = model.loss_at(batch, torch.full((2,), t), eps)
+        expected = 0.01 * ((1 - t + SMALLEST_SIGMA) / SMALLEST_SIGMA) ** 2
+        assert loss.tolist() == pytest.approx([expected] * 2, rel=1e-4)
+
+
+def test_losses_are_a_function_of_the_generator():
+    model = stirred()
+    batch, _ = batch_of()
+
+    def loss(seed):
+        ((name, value),) = model.losses(batch, torch.Generator().manual_seed(seed))
+        assert name == "main"
+        assert value.shape == ()
+        return value.item()
+
+    torch.manual_seed(0)
+    first = loss(3)
+    torch.manual_seed(1)
+    assert loss(3) == first
+    assert loss(4) != first
+    assert list(model.parts()) == ["main"]
+
+
+def test_times_are_drawn_as_configured():
+    model = model_of(t_mean=0.4, t_std=1.3)
+    draw = model.draw(torch.zeros(50_000, 1), torch.Generator().manual_seed(0))
+    logit = torch.logit(draw.t.double())
+    assert logit.mean().item() == pytest.approx(0.4, abs=5 * 1.3 / math.sqrt(50_000))
+    assert logit.std().item() == pytest.approx(1.3, abs=5 * 1.3 / math.sqrt(100_000))
+    assert draw.eps.shape == (50_000, 1)
+    assert abs(torch.corrcoef(torch.stack([draw.t, draw.eps[:, 0]]))[0, 1]) < 5 / math.sqrt(50_000)
+
+
+def sampled(model, prompts, seeds, **dials):
+    dials = {"steps": 3, "sampler": "ddim"} | dials
+    *_, last = model.sample(model.shape, model.encode(prompts), seeds, Sampling(**dials))
+    return last.x0
+
+
+def digests(x0):
+    return [
+        (hashlib.sha256(picture.numpy().tobytes()).hexdigest(), hashlib.sha256(pixels.numpy().tobytes()).hexdigest())
+        for picture, pixels in zip(x0, to_pixels(x0), strict=True)
+    ]
+
+
+PROMPT, SEED = "a red circle", 1234
+STRANGERS = ["a blue square", "", "two green triangles", "a circle left of a square"]
+
+
+def crowd(places):
+    """Prompts and seeds of a batch of 16: the picture at these places, strangers at all others."""
+    prompts = [PROMPT if i in places else STRANGERS[i % 4] for i in range(16)]
+    return prompts, [SEED if i in places else 5000 + 7 * i for i in range(16)]
+
+
+@pytest.mark.parametrize("guidance_scale", [3.0, 1.0])
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_a_picture_does_not_depend_on_its_neighbours(network, dtype, guidance_scale):
+    """Bit for bit, floats and pixels, for every sampler, at every place of a batch of 16."""
+    model = stirred(network, dtype)
+    samplers = SAMPLERS if guidance_scale != 1 else ["dpmpp_2m"]
+    for sampler in samplers:
+        dials = {"sampler": sampler, "guidance_scale": guidance_scale}
+        (alone,) = digests(sampled(model, [PROMPT], [SEED], **dials))
+        evens = set(range(0, 16, 2))
+        for places in (evens, set(range(16)) - evens):
+            together = digests(sampled(model, *crowd(places), **dials))
+            assert [i for i in range(16) if together[i] == alone] == sorted(places), sampler
+            assert len(set(together)) == 9, sampler  # eight strangers, all different
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_a_picture_alone_among_fifteen_strangers(network, dtype, sampler):
+    model = stirred(network, dtype)
+    (alone,) = digests(sampled(model, [PROMPT], [SEED], sampler=sampler))
+    for place in range(16):
+        together = digests(sampled(model, *crowd({place}), sampler=sampler))
+        assert [i for i in range(16) if together[i] == alone] == [place]
+
+
+def test_all_the_dials_keep_pictures_independent():
+    model = stirred()
+    dials = {"sampler": "sde", "steps": 4, "interval": (0.3, 0.9), "threshold": 0.9, "shift": 2.0, "spacing": "logsnr"}
+    (alone,) = digests(sampled(model, [PROMPT], [SEED], **dials))
+    together = digests(sampled(model, *crowd({11}), **dials))
+    assert [i for i in range(16) if together[i] == alone] == [11]
+
+
+def test_prompt_seed_and_every_dial_matter():
+    model = stirred()
+    base = sampled(model, [PROMPT], [SEED])
+    assert torch.equal(base, sampled(model, [PROMPT], [SEED]))
+    assert not torch.equal(base, sampled(model, ["a blue square"], [SEED]))
+    assert not torch.equal(base, sampled(model, [PROMPT], [SEED + 1]))
+    for dial in ({"steps": 4}, {"sampler": "heun"}, {"guidance_scale": 5.0}, {"interval": (0.5, 0.6)}, {"shift": 2.0}):
+        assert not torch.equal(base, sampled(model, [PROMPT], [SEED], **dial))
+    *_, last = model.sample(
+        model.shape, model.encode([PROMPT]), [SEED], Sampling(steps=3, sampler="ddim"), "a blue square"
+    )
+    assert not torch.equal(base, last.x0)
+
+
+def test_pictures_lie_within_range():
+    model = stirred()
+    for threshold in (1.0, 0.8):
+        assert sampled(model, [PROMPT], [SEED], guidance_scale=20.0, threshold=threshold).abs().max() <= 1
+
+
+def test_the_callers_mode_is_left_alone_between_steps():
+    """`with no_grad()` inside a generator would leak into the code of whoever iterates, or for good if they stop."""
+    model = stirred().requires_grad_()
+    steps = model.sample(model.shape, model.encode([PROMPT]), [SEED], Sampling(steps=3))
+    assert not next(steps).x0.requires_grad
+    assert torch.is_grad_enabled()
+    assert not torch.is_inference_mode_enabled()
+    weight = torch.ones(2, requires_grad=True)
+    (weight * 2).sum().backward()
+    next(steps)
+    steps.close()
+    assert torch.is_grad_enabled()
+
+
+def test_settings_that_do_not_fit_raise():
+    model = stirred()
+    cond = model.encode([PROMPT])
+    for dials in ({"sampler": "plms"}, {"steps": 0}, {"spacing": "odd"}, {"threshold": 0.0}, {"interval": (0.8, 0.2)}):
+        with pytest.raises(ValueError):
+            next(model.sample(model.shape, cond, [0], Sampling(**dials)))
+    with pytest.raises(ValueError, match="2 seeds for 1 prompts"):
+        next(model.sample(model.shape, cond, [0, 1]))
+    with pytest.raises(TooLong):
+        model.encode(["a red circle " * 10])
+
+
+def test_texts_are_encoded_alone():
+    model = stirred(dtype=torch.bfloat16)
+    together = model.encode([PROMPT, *STRANGERS])
+    for i, text in enumerate([PROMPT, *STRANGERS]):
+        for a, b in zip(model.encode([text]), together.one(i), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_shape_and_device():
+    model = model_of("unet")
+    assert model.shape == (4, 16, 16)
+    assert model.device == torch.device("cpu")
+    assert model.tokenize(CAPTIONS).shape == (4, 12)
