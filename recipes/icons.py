@@ -13,6 +13,7 @@ from unstir.train.config import TrainConfig
 from unstir.train.recipe import Recipe
 
 STYLES = ("fluent-3d", "fluent-flat")
+STYLE_WORDS = ("fluent 3d", "fluent flat")
 GROUPS = ("Food & Drink", "Animals & Nature", "Travel & Places", "Objects", "Activities")
 
 # Written down before the first training run: what the README's sheet shows.
@@ -47,7 +48,7 @@ def icons() -> Recipe:
             sample_every=64_000,
             save_every=12_800,
         ),
-        prompts=tuple(f"{concept}, fluent {look}" for look in ("3d", "flat") for concept in CONCEPTS),
+        prompts=tuple(f"{concept}, {style}" for style in STYLE_WORDS for concept in CONCEPTS),
         sampling=Sampling(steps=24, guidance_scale=3.0),
         sigma_data=0.6,
         wanted=wanted,

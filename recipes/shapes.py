@@ -9,23 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from unstir.models.diffusion import Sampling
-from unstir.nn.dit import DiTConfig
+from unstir.nn.unet import UNetConfig
 from unstir.train.config import TrainConfig
 from unstir.train.recipe import Recipe
 
 
 def shapes() -> Recipe:
     return Recipe(
-        network=DiTConfig(32, 3, patch=4, width=192, depth=6, heads=6, bottleneck=48, words=192),
+        network=UNetConfig(32, 3, patch=2, widths=(48, 96, 192), blocks=(1, 1, 2), words=192),
         train=TrainConfig(
-            images=220_000,
+            images=110_000,
             batch_size=64,
             warmup=6_400,
             cooldown=0.3,
             log_every=2_048,
             sample_every=40_000,
             save_every=20_000,
-            compile=True,
         ),
         prompts=(
             "a red circle",

@@ -24,6 +24,15 @@ def test_importing_the_package_does_nothing():
     assert imported_after("import unstir, unstir.errors, unstir.cli") == "HEAVY []"
 
 
+def test_drawing_does_not_import_the_compiler(model, tmp_path):
+    arguments = ["generate", "red apple", "--seed", "1", "--model", str(model), "--out", str(tmp_path)]
+    code = (
+        f"import sys\nfrom unstir.cli import main\nassert main({arguments}) == 0\nprint('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
 def test_python_m_unstir():
     done = subprocess.run([sys.executable, "-m", "unstir", "nonsense"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")

@@ -21,6 +21,7 @@ import json, os, random, signal, sys, time
 from pathlib import Path
 
 import torch
+import torch._dynamo  # the optimisers would import it, in every child anew
 
 torch.set_num_threads(1)
 
@@ -122,9 +123,11 @@ while len(where) < kills:
             Run.restore = restore
 
         pid = child(root / "killed" / "run", tell)
+        os.close(writing)  # so that reading ends if the child does
         if random.random() < 0.8:
             os.read(reading, 1)  # the run is open: from here on the time is spent on training
         time.sleep(random.random() * whole / (kills + 2))
+        os.close(reading)
         os.kill(pid, signal.SIGKILL)
         code = waited(pid)
     if code != -signal.SIGKILL:

@@ -110,8 +110,7 @@ def _plan(data: str, folder: Path, budget: float, size: str | None, seed: int, d
         with bar("reading pictures", len(found.entries)) as progress:
             pictures, _ = pack(found, side, where=folder / runfolder.PICTURES, progress=lambda done, _: progress(done))
     letter = plan.dial(size, budget, on_gpu)
-    # Compiling takes two minutes and makes a step about 1.5 times as fast: worth it from half an hour on.
-    chosen = plan.recipe_for(pictures, letter, compiled=budget >= 1800)
+    chosen = plan.recipe_for(pictures, letter)
     chosen = replace(chosen, train=replace(chosen.train, seed=seed))
     model = new_model(chosen, pictures).to(device)
     say("measuring how fast this machine trains …")
@@ -126,7 +125,7 @@ def _plan(data: str, folder: Path, budget: float, size: str | None, seed: int, d
     passes = config.images / len(pictures)
     say(
         f"chosen: {net.size}×{net.size} pixels, {'with' if net.channels == 4 else 'without'} transparency; "
-        f"a transformer of {parameters / 1e6:.1f} million parameters (--size {letter}); "
+        f"a U-Net of {parameters / 1e6:.1f} million parameters (--size {letter}); "
         f"{config.images:,} pictures at {rate:.0f} a second, {passes:.0f} passes over yours"
     )
     say(expectation(passes, len(pictures)))

@@ -7,13 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from unstir.diffusion.chain import Bound, bits_per_dim
 from unstir.diffusion.denoiser import Denoiser, NetworkDenoiser, noised, per_picture
 from unstir.diffusion.grid import time_grid
 from unstir.diffusion.guidance import clip, guide, one_by_one, threshold
 from unstir.diffusion.noise import batch_normal
 from unstir.diffusion.prediction import Prediction
 from unstir.diffusion.sampler import Step, levels_of, named_sampler
-from unstir.diffusion.schedule import NoiseSchedule, named_schedule
+from unstir.diffusion.schedule import NoiseSchedule, logsnr, named_schedule
 from unstir.nn.dit import DiT, DiTConfig
 from unstir.nn.text import TextConfig, TextEncoder, Words
 from unstir.nn.unet import UNet, UNetConfig
@@ -133,6 +134,26 @@ class Diffusion(nn.Module):
         """The network as a function (xt, t, Words) -> x0."""
         return NetworkDenoiser(self.network, self.schedule, self.prediction)
 
+    # Likelihood
+
+    def bits_per_dim(self, batch: Batch, seeds: Sequence[int], steps: int = 100, bins: int = 256) -> Bound:
+        """An upper bound on the bits this model needs for each number of the pictures, given their words.
+
+        batch: pictures of `bins` values evenly spaced over [-1, 1].  seeds: one per picture, for the noise.
+        steps: levels of the chain, even in logsnr, down to the least noise that training saw (three deviations of its
+        times) but no less than half a bin; more make the bound tighter.
+        """
+        least = torch.tensor(self.config.t_mean - 3 * self.config.t_std, dtype=torch.float64).sigmoid()
+        sigma_min = max((-logsnr(self.schedule, least) / 2).exp().item(), 1 / (bins - 1))
+        grid = time_grid(self.schedule, steps, "logsnr", sigma_min=sigma_min)
+        shape = batch.x0.shape[1:]
+
+        def noise(step: int) -> Tensor:
+            return batch_normal(shape, seeds, step).to(self.device)
+
+        words = self.text(batch.ids)
+        return bits_per_dim(clip(self.denoiser()), batch.x0, words, levels_of(self.schedule, grid), noise, bins)
+
     # Sampling
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
@@ -152,7 +173,6 @@ class Diffusion(nn.Module):
         denoise = clip(denoise) if sampling.threshold == 1 else threshold(denoise, sampling.threshold)
         return one_by_one(denoise, Words.one)
 
-    @torch.no_grad()  # which, on a generator, is in force only while it runs
     def sample(
         self,
         shape: Sequence[int],
@@ -165,7 +185,7 @@ class Diffusion(nn.Module):
 
         shape: of one picture.  cond: from `encode`, one row per seed.  Picture i depends on its row of `cond`, on
         seeds[i] and on the settings, and on nothing else.
-        Raises ValueError for settings that do not exist or do not fit together.
+        Raises ValueError at once for settings that do not exist or do not fit together.
         """
         sampling = sampling or Sampling()
         if len(seeds) != len(cond.tokens):
@@ -173,9 +193,13 @@ class Diffusion(nn.Module):
         sampler = named_sampler(sampling.sampler)
         grid = time_grid(self.schedule, sampling.steps, sampling.spacing, shift=sampling.shift)
         levels = levels_of(self.schedule, grid)
+        denoise = self.guided(sampling, negative)
 
         def noise(step: int) -> Tensor:
             return batch_normal(shape, seeds, step).to(self.device)
 
-        xt = noise(0) * levels[0].sigma
-        yield from sampler(self.guided(sampling, negative), xt, cond, levels, noise)
+        @torch.no_grad()  # on a generator it is in force only while the generator runs
+        def steps() -> Iterator[Step]:
+            yield from sampler(denoise, noise(0) * levels[0].sigma, cond, levels, noise)
+
+        return steps()

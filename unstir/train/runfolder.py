@@ -84,7 +84,7 @@ def read_plan(folder: Path) -> Begun:
                 "notes": dict() as notes,
                 "train": dict() as train,
                 "model": dict() as model,
-            }:
+            } if all(isinstance(prompt, str) for prompt in prompts):
                 dials, config = sampling_of(sampling), frozen(TrainConfig, train)
                 return Begun(data, tuple(prompts), dials, notes, config, model)
         raise ValueError("something is missing in it")

@@ -1,0 +1,31 @@
+"""The README's sheet: 24 concepts in each style that the default model knows, seed = place in the list, nothing chosen.
+
+The concepts were written down before the model was trained (recipes/icons.py).
+Run: python examples/icons_sheet.py docs/icons.png
+"""
+
+import sys
+from pathlib import Path
+
+from recipes.icons import CONCEPTS, STYLE_WORDS
+from unstir.image.png import save_png
+from unstir.image.sheet import sheet
+from unstir.train.samples import draw
+from unstir.weights.modelfile import DEFAULT, load_model
+
+
+def main(out: Path, model: Path = DEFAULT) -> None:
+    loaded = load_model(model)
+    pictures, captions = [], []
+    for style in STYLE_WORDS:
+        prompts = [f"{concept}, {style}" for concept in CONCEPTS]
+        pictures += draw(loaded.model, prompts, range(len(prompts)), loaded.sampling)
+        captions += prompts
+    scale = max(1, 96 // loaded.model.shape[-1])
+    save_png(out, sheet(pictures, columns=12, captions=captions, scale=scale, background="checker"))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: python examples/icons_sheet.py OUT.png [MODEL]")
+    main(*map(Path, sys.argv[1:]))
