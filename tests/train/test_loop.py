@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from unstir.errors import UserError
 from unstir.image.png import load_pixels
 from unstir.models.diffusion import Sampling
 from unstir.models.pixels import to_model
@@ -262,3 +263,14 @@ def test_the_plan_is_json_that_people_can_read(tiny, tmp_path):
     text = (tmp_path / runfolder.PLAN).read_text()
     assert json.loads(text)["train"]["images"] == 96
     assert text.count("\n") > 20
+
+
+def test_two_processes_never_train_in_one_folder(tmp_path):
+    with (
+        runfolder.alone(tmp_path),
+        pytest.raises(UserError, match="another process"),
+        runfolder.alone(tmp_path),
+    ):
+        pass
+    with runfolder.alone(tmp_path):
+        pass

@@ -1,6 +1,7 @@
 """unstir check: the pre-flight."""
 
 from unstir.cli.progress import say
+from unstir.errors import UserError
 
 
 def check(data: str) -> None:
@@ -19,5 +20,8 @@ def check(data: str) -> None:
     if isinstance(found, Pictures):
         say(f"{data}: a built-in set of {len(found)} pictures, nothing to check")
         return
-    for line in look(found).lines():
+    report = look(found)
+    for line in report.lines():
         print(line)
+    if not report.usable:
+        raise UserError(f"not one picture of {data} can be used")

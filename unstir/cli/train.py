@@ -72,7 +72,8 @@ def train(
         else:
             _follow(data, run, recipe, seed)
         opened, begun = runfolder.open_run(run, device)
-    _train(opened, begun, tensorboard, f"unstir train {data} --run {run}")
+    with runfolder.alone(run):
+        _train(opened, begun, tensorboard, f"unstir train {data} --run {run}")
 
 
 def parse_duration(text: str) -> float:
@@ -120,6 +121,8 @@ def _plan(data: str, folder: Path, budget: float, size: str | None, seed: int, d
     config = plan.with_images(chosen.train, int(rate * seconds), grids)
     if rate * seconds < chosen.train.batch_size:
         say(f"note: {duration(budget)} is too little for more than a single step; this will take longer, and be poor")
+    if model.config.text.length > 64:
+        say(f"note: the longest caption makes the model read {model.config.text.length} tokens, which slows it down")
     net = chosen.network
     parameters = sum(p.numel() for p in model.parameters())
     passes = config.images / len(pictures)

@@ -55,9 +55,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.config = config
         # The table is given: drawn by nn.Embedding itself, on the "meta" device, it imports torch's compiler (seconds).
-        self.embed = nn.Embedding(
-            config.vocabulary, config.width, _weight=torch.empty(config.vocabulary, config.width)
-        )
+        self.embed = nn.Embedding(config.vocabulary, config.width, _weight=torch.empty(config.vocabulary, config.width))
         self.position = nn.Parameter(torch.zeros(config.length, config.width))
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
         self.norm = RMSNorm(config.width)

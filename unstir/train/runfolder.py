@@ -8,7 +8,8 @@ log.jsonl, samples/      what to look at
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from unstir.train.config import TrainConfig
 from unstir.train.loop import Run
 from unstir.weights.modelfile import save_model
 
-PLAN, PICTURES, MODEL = "run.json", "pictures", "model.safetensors"
+PLAN, PICTURES, MODEL, LOCK = "run.json", "pictures", "model.safetensors", ".lock"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def exists(folder: Path) -> bool:
 
 def free(folder: Path) -> bool:
     """Whether a run may begin here: nothing is there, or only what a beginning that was stopped has left."""
-    ours = {PICTURES, f"{PICTURES}/{PIXELS}", f"{PICTURES}/{LISTING}"}
+    ours = {LOCK, PICTURES, f"{PICTURES}/{PIXELS}", f"{PICTURES}/{LISTING}"}
     found = (path for path in folder.rglob("*") if not path.name.endswith(".tmp"))
     return all(path.relative_to(folder).as_posix() in ours for path in found)
 
@@ -101,6 +102,23 @@ def open_run(folder: Path, device: str) -> tuple[Run, Begun]:
         raise UserError(f"{folder / PLAN} describes a model that cannot be built: {error}") from None
     initialise(model, begun.train.seed)
     return Run(folder, model.to(device), Pictures.load(folder / PICTURES), begun.train), begun
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; UserError if another one trains in it. A killed process lets go by itself."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOCK, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is training in {folder}; wait for it, or name another --run") from None
+        yield
 
 
 def export(run: Run, begun: Begun) -> None:
