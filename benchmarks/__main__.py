@@ -1,7 +1,8 @@
-"""Every benchmark, one after the other: python -m benchmarks."""
+"""Every benchmark, one after the other, each in a process of its own: python -m benchmarks."""
 
-from benchmarks import batching, sampler_overhead, startup
+import subprocess
+import sys
 
-for benchmark in (sampler_overhead, batching, startup):
-    print(f"\n{benchmark.__name__}")
-    benchmark.main()
+for name in ("sampler_overhead", "batching", "startup"):
+    print(f"\n{name}", flush=True)
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from recipes.digits import NAMES
+from unstir.data.digits import NAMES
 from unstir.image.png import save_png
 from unstir.image.sheet import sheet
 from unstir.models.pixels import to_pixels

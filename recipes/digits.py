@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from unstir.data.digits import NAMES
 from unstir.diffusion.chain import Bound
 from unstir.models.diffusion import Sampling
 from unstir.nn.dit import DiTConfig
 from unstir.train.config import TrainConfig
 from unstir.train.recipe import Recipe
-
-NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def digits() -> Recipe:

@@ -21,7 +21,7 @@ def blocks(language: str) -> list[str]:
 
 def commands() -> list[list[str]]:
     lines = [line for block in blocks("sh") for line in block.splitlines()]
-    return [shlex.split(line, comments=True) for line in lines if "unstir " in line or "examples/" in line]
+    return [shlex.split(line, comments=True) for line in lines if line.startswith(".venv/")]
 
 
 def test_pictures_of_the_readme_are_there() -> None:
@@ -45,7 +45,9 @@ def test_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     ran = 0
     for command in commands():
-        if command[0] == "python":
+        if "--recipe" in command:  # minutes: tests/train and the recipes' own scores stand for these
+            continue
+        if command[0] == ".venv/bin/python":
             subprocess.run([sys.executable, ROOT / command[1], *command[2:]], check=True)
         elif command[0] == ".venv/bin/unstir":
             arguments = ["6s" if word == "3m" else word for word in command[1:]]

@@ -12,7 +12,9 @@ from unstir.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
+    from unstir.diffusion.sampler import Step
     from unstir.weights.modelfile import Loaded
 
 Request = dict[str, Any]
@@ -21,13 +23,21 @@ LARGEST = 16
 """How many times the size it was trained at a model may be asked for; beyond lies only the end of the memory."""
 
 
-def open_model(model: Path | None, device: str) -> "Loaded":
-    """The model of this path, or the one that ships with the package; UserError as `load_model` does."""
+def open_model(model: Path | None, device: str, dtype: str | None = None) -> "Loaded":
+    """The model of this path, or the one that ships with the package; UserError as `load_model` does.
+
+    dtype: "float32" or "bfloat16"; None: as suits the device.
+    """
+    import torch
+
     from unstir.weights.modelfile import DEFAULT, load_model
 
     if model is None and not DEFAULT.exists():
         raise UserError("this installation ships no default model; name one with --model")
-    return load_model(model or DEFAULT, checked_device(device))
+    chosen = {None: None, "float32": torch.float32, "bfloat16": torch.bfloat16}
+    if dtype not in chosen:
+        raise UserError(f"there is no number format {dtype!r} here; there are: float32, bfloat16")
+    return load_model(model or DEFAULT, checked_device(device), chosen[dtype])
 
 
 def checked_device(device: str) -> str:
@@ -36,11 +46,10 @@ def checked_device(device: str) -> str:
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    kind = device.split(":")[0]
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if device not in (kind, *(f"{kind}:{i}" for i in range(count.get(kind, 0)))) or not count.get(kind):
-        have = ", ".join(name for name, devices in count.items() if devices)
-        raise UserError(f"there is no device {device!r} here; there is: {have}")
+    there = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    there += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if device not in there:
+        raise UserError(f"there is no device {device!r} here; there is: {', '.join(there)}")
     return device
 
 
@@ -66,19 +75,27 @@ def request_of(loaded: "Loaded", prompt: str, negative: str, seed: int, size: in
         "interval": list(sampling.interval),  # as JSON gives it back
         "model": loaded.notes.get("name", loaded.path.parent.name if loaded.path.stem == "model" else loaded.path.stem),
         "model_hash": fingerprint(loaded.path),
+        "device": loaded.model.device.type,
         "dtype": str(next(loaded.model.parameters()).dtype).removeprefix("torch."),
         "version": __version__,
     }
 
 
-def draw(loaded: "Loaded", request: Request) -> Iterator[tuple["NDArray[np.uint8]", "NDArray[np.uint8]"]]:
-    """Every step of the picture of a request as (x_t, predicted x0), each uint8 (S, S, C); the last x0 is the picture.
+def pixels_of(x: "Tensor") -> "NDArray[np.uint8]":
+    """The one picture of a batch as uint8 (S, S, C), straight alpha."""
+    from unstir.models.pixels import to_pixels
 
-    Raises UserError for settings that do not exist or do not fit the model.
+    pixels: NDArray[np.uint8] = to_pixels(x)[0].cpu().numpy()
+    return pixels
+
+
+def draw(loaded: "Loaded", request: Request) -> Iterator["Step"]:
+    """Every step of the picture of a request, as a batch of one; the last x0 is the picture.
+
+    Raises UserError for settings that do not exist, do not fit the model, or give no picture.
     """
     from unstir.models.build import sampling_of
     from unstir.models.diffusion import Sampling
-    from unstir.models.pixels import to_pixels
 
     model = loaded.model
     channels, side, _ = model.shape
@@ -90,8 +107,10 @@ def draw(loaded: "Loaded", request: Request) -> Iterator[tuple["NDArray[np.uint8
         cond = model.encode([request["prompt"]])
         steps = model.sample((channels, size, size), cond, [int(request["seed"])], sampling, request["negative"])
         for step in steps:
-            yield to_pixels(step.xt)[0].cpu().numpy(), to_pixels(step.x0)[0].cpu().numpy()
+            if not step.x0.isfinite().all():
+                raise UserError(f"step {step.i + 1} gives no picture any more: lower the guidance")
+            yield step
     except ValueError as error:
         raise UserError(str(error)) from None
-    except TypeError as error:  # a request read from a file may hold anything
+    except (TypeError, OverflowError) as error:  # a request read from a file may hold anything
         raise UserError(f"the request makes no sense: {error}") from None

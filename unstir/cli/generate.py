@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from unstir.cli.drawing import Request, draw, open_model, request_of
+from unstir.cli.drawing import Request, draw, open_model, pixels_of, request_of
 from unstir.cli.progress import bar, say
 from unstir.errors import UserError
 
@@ -55,7 +55,7 @@ def generate(
     model
         A model file, or the folder of a run. Default: the icon model that comes with unstir.
     device
-        cpu, cuda, mps, or auto.
+        cpu, cuda, or auto.
     out
         Folder for the pictures.
     trace
@@ -66,11 +66,17 @@ def generate(
     if seed is None:
         seed = secrets.randbelow(2**31)
     loaded = open_model(model, device)
+    seen, planned = loaded.notes.get("images_seen", 0), loaded.notes.get("images", 0)
+    if seen < planned:
+        say(f"note: this model is still in training: {seen:,} of {planned:,} pictures seen")
     side = loaded.model.shape[-1]
     if size and size != side:
         say(f"note: this model was trained at {side} pixels; other sizes are drawn, but less well")
     dials = {"steps": steps, "guidance_scale": guidance, "sampler": sampler}
-    requests = [request_of(loaded, prompt, negative, seed + i, size, **dials) for i in range(n)]
+    first = request_of(loaded, prompt, negative, seed, size, **dials)
+    if negative and first["guidance_scale"] == 1:
+        raise UserError("--negative works through guidance; give a --guidance above 1 with it")
+    requests = [first | {"seed": seed + i} for i in range(n)]
 
     from unstir.image.png import save_png
 
@@ -79,10 +85,11 @@ def generate(
     with bar("drawing", total) as progress:
         for i, request in enumerate(requests):
             frames = []
-            for frame in draw(loaded, request):
-                frames.append(frame)
-                progress(i * total / n + len(frames), f"picture {i + 1} of {n}")
-            pictures.append(frames[-1][1])
+            for step in draw(loaded, request):
+                if trace:
+                    frames.append((pixels_of(step.xt), pixels_of(step.x0)))
+                progress(i * total / n + step.i + 1, f"picture {i + 1} of {n}")
+            pictures.append(pixels_of(step.x0))
             path = free_path(out, name_of(request), request, pictures[-1])
             save_png(path, pictures[-1], request)
             print(path)

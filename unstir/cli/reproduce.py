@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from unstir.cli.drawing import draw, fingerprint, open_model
+from unstir.cli.drawing import draw, fingerprint, open_model, pixels_of
 from unstir.cli.progress import say
 from unstir.errors import UserError
 
@@ -17,7 +17,7 @@ def reproduce(picture: Path, *, model: Path | None = None, device: str = "auto",
     model
         The model it was made with. Default: the icon model that comes with unstir.
     device
-        cpu, cuda, mps, or auto.
+        cpu, cuda, or auto.
     out
         Where to write the new picture. Default: PICTURE with "-again" in its name.
     """
@@ -26,16 +26,17 @@ def reproduce(picture: Path, *, model: Path | None = None, device: str = "auto",
     if out is not None and out.is_dir():
         raise UserError(f"--out {out} is a folder; name a file")
     request = read_request(picture)
-    missing = {"prompt", "negative", "seed", "size", "steps", "sampler", "model_hash"} - set(request)
+    missing = {"prompt", "negative", "seed", "size", "steps", "sampler", "dtype", "model_hash"} - set(request)
     if missing:
         raise UserError(f"{picture} does not say its {', '.join(sorted(missing))}; it cannot be made again")
-    loaded = open_model(model, device)
+    loaded = open_model(model, device, str(request["dtype"]))
     if fingerprint(loaded.path) != request["model_hash"]:
         raise UserError(
             f"{picture} was made with the model {request.get('model')} ({request['model_hash']}), "
             f"and {loaded.path} is another one; name the right one with --model"
         )
-    *_, (_, again) = draw(loaded, request)
+    *_, last = draw(loaded, request)
+    again = pixels_of(last.x0)
     path = out or picture.with_name(f"{picture.stem}-again.png")
     save_png(path, again, request)
     print(path)
@@ -45,5 +46,6 @@ def reproduce(picture: Path, *, model: Path | None = None, device: str = "auto",
         return
     differing = (before != again).any(-1).mean() if before.shape == again.shape else 1.0
     raise UserError(
-        f"{differing:.1%} of the pixels differ: the picture was made on another kind of machine or changed since"
+        f"{differing:.1%} of the pixels differ: the picture was made on another kind of machine "
+        f"({request.get('device', 'unknown')} there, {loaded.model.device.type} here), or changed since"
     )

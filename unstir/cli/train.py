@@ -1,5 +1,6 @@
 """unstir train: from a folder of captioned pictures to a model, within a budget of time."""
 
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ def train(
     data: str,
     *,
     run: Path,
-    budget: str = "30m",
+    budget: str | None = None,
     size: Literal["s", "m", "l"] | None = None,
     recipe: str | None = None,
     seed: int = 0,
@@ -37,7 +38,7 @@ def train(
     run
         Folder of the run: checkpoint, samples, log, and the model for `unstir generate --model`.
     budget
-        How long to train: 90s, 30m, 2h. It becomes a number of pictures once, at the beginning.
+        How long to train: 90s, 30m (if left out), 2h. It becomes a number of pictures once, at the beginning.
     size
         Size of the network; left out, the budget decides.
     recipe
@@ -45,11 +46,13 @@ def train(
     seed
         Of the starting weights, the order of the pictures, and the noise.
     device
-        cpu, cuda, mps, or auto.
+        cpu, cuda, or auto.
     tensorboard
         Write TensorBoard files beside the log.
     """
-    seconds = parse_duration(budget)
+    seconds = parse_duration(budget or "30m")
+    if recipe is not None and (budget is not None or size is not None):
+        raise UserError("a --recipe brings its own length and network; leave out --budget and --size, or the recipe")
     if not 0 <= seed < 2**32:
         raise UserError(f"--seed must be 0 to {2**32 - 1}, got {seed}")
     began = time.monotonic()
@@ -73,7 +76,7 @@ def train(
             _follow(data, run, recipe, seed)
         opened, begun = runfolder.open_run(run, device)
     with runfolder.alone(run):
-        _train(opened, begun, tensorboard, f"unstir train {data} --run {run}")
+        _train(opened, begun, tensorboard, shlex.join(["unstir", "train", data, "--run", str(run)]))
 
 
 def parse_duration(text: str) -> float:
@@ -98,7 +101,7 @@ def _plan(data: str, folder: Path, budget: float, size: str | None, seed: int, d
     from unstir.train.loop import Run
 
     found = open_named(data)
-    on_gpu = device != "cpu"
+    on_gpu = device.startswith("cuda")
     if isinstance(found, Pictures):
         found.save(folder / runfolder.PICTURES)
         pictures = Pictures.load(folder / runfolder.PICTURES)
@@ -184,10 +187,11 @@ def _follow(data: str, folder: Path, name: str, seed: int) -> None:
             )
         for problem in [*source.problems, *problems]:
             say(f"left out {problem.key}: {problem.what}")
+    model = new_model(recipe, pictures)
     say(f"recipe {name}: {recipe.train.images:,} pictures, {recipe.train.images / len(pictures):.0f} passes")
     runfolder.write_plan(
         folder,
-        new_model(recipe, pictures),
+        model,
         recipe.train,
         data=data,
         prompts=recipe.prompts,
@@ -231,7 +235,7 @@ def _train(run: "Run", begun: "Begun", tensorboard: bool, command: str) -> None:
     if not (run.folder / runfolder.MODEL).exists():
         runfolder.export(run, begun)
     say(f"done: {run.folder / runfolder.MODEL}")
-    say(f"try: unstir generate {begun.prompts[0]!r} --model {run.folder}")
+    say("try: " + shlex.join(["unstir", "generate", begun.prompts[0], "--model", str(run.folder)]))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from unstir.data.pictures import Pictures
 from unstir.errors import UserError
 
 NATIVE = 8
-_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _SPLIT_SEED = 1797
 _TEST_SHARE = 0.2
 
@@ -44,7 +44,7 @@ def digits(size: int = NATIVE, part: Literal["train", "test", "all"] = "train") 
 
 def digit_captions(digit: int) -> tuple[str, ...]:
     """What a picture of `digit` (0..9) may be called; the first is the plain caption."""
-    name = _NAMES[digit]
+    name = NAMES[digit]
     article = "an" if name == "eight" else "a"
     return (
         f"a handwritten {name}",

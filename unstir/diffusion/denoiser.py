@@ -29,12 +29,15 @@ class NetworkDenoiser:
     """A network seen as a denoiser.
 
     network: (xt scaled to about unit variance, clipped logsnr (B,), cond) -> output of the kind `prediction`.
+    levels: the network is told logsnr clipped to this range: outside of what it was trained on it would only guess, and
+        noisier than its noisiest is noise all the same.
     Raises ValueError when built from a pair that cannot work (eps where alpha(1) = 0).
     """
 
     network: Callable[[Tensor, Tensor, Any], Tensor]
     schedule: NoiseSchedule
     prediction: Prediction = X0
+    levels: tuple[float, float] = (-20.0, 20.0)
 
     def __post_init__(self) -> None:
         self.prediction.check(self.schedule)
@@ -44,7 +47,7 @@ class NetworkDenoiser:
         alpha, sigma = per_picture(self.schedule.alpha(t), xt), per_picture(self.schedule.sigma(t), xt)
         # Karras 2022, table 1 (c_in): unit variance at every noise level, so one network serves every schedule.
         unit = (alpha.square() * self.prediction.sigma_data**2 + sigma.square()).rsqrt()
-        level = logsnr(self.schedule, t).clamp(-20, 20).float()
+        level = logsnr(self.schedule, t).clamp(*self.levels).float()
         out = self.network(xt * unit, level, cond)
         return self.prediction.to_x0(out.to(xt.dtype), xt, alpha, sigma)
 

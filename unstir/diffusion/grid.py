@@ -12,6 +12,7 @@ from torch import Tensor
 from unstir.diffusion.schedule import NoiseSchedule, logsnr
 
 SPACINGS = ("uniform", "logsnr", "karras")
+MOST_STEPS = 10_000
 
 
 def time_grid(
@@ -31,10 +32,10 @@ def time_grid(
         schedule reaches, with the ends pinned to 1 and 0.
     shift: multiplies sigma/alpha at every time: larger pictures need more noise for the same loss of meaning
         (Esser et al. 2024, eq. 23; Hoogeboom et al. 2023). 1 = off.
-    Raises ValueError for steps < 1, an unknown spacing, or a shift that is not positive.
+    Raises ValueError for steps out of 1 … MOST_STEPS, an unknown spacing, or a shift that is not positive.
     """
-    if steps < 1:
-        raise ValueError(f"steps must be 1 or more, got {steps}")
+    if not 1 <= steps <= MOST_STEPS:
+        raise ValueError(f"steps must be 1 to {MOST_STEPS}, got {steps}")
     if not (shift > 0 and math.isfinite(shift)):
         raise ValueError(f"shift must be a positive number, got {shift}")
     match spacing:

@@ -73,7 +73,7 @@ class Prediction:
             )
 
 
-def eps_of(x0: Tensor, xt: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+def eps_of(x0: Tensor, xt: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
     """The noise in xt if the picture is x0; sigma > 0."""
     return (xt - alpha * x0) / sigma
 

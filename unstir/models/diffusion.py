@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -132,7 +133,18 @@ class Diffusion(nn.Module):
 
     def denoiser(self) -> NetworkDenoiser:
         """The network as a function (xt, t, Words) -> x0."""
-        return NetworkDenoiser(self.network, self.schedule, self.prediction)
+        return NetworkDenoiser(self.network, self.schedule, self.prediction, self.trained_levels)
+
+    @cached_property
+    def trained_levels(self) -> tuple[float, float]:
+        """The range of logsnr in which training times lie, from their upper 0.6 % to their lower 0.02 %.
+
+        At t = 1 itself, where sampling begins, logsnr is -inf and no training time ever was.
+        """
+        deviations = torch.tensor([2.5, -3.5], dtype=torch.float64, device="cpu")
+        ends = logsnr(self.schedule, torch.sigmoid(self.config.t_mean + self.config.t_std * deviations))
+        least, most = ends.tolist()
+        return least, most
 
     # Likelihood
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from unstir.data.entry import Source
 from unstir.data.pictures import Pictures
+from unstir.errors import UserError
 from unstir.models.diffusion import Diffusion, DiffusionConfig
 from unstir.nn.start import initialise
 from unstir.nn.text import TextConfig
@@ -21,9 +22,21 @@ def chosen(source: Source, recipe: Recipe) -> Source:
 
 
 def new_model(recipe: Recipe, pictures: Pictures) -> Diffusion:
-    """A model with starting weights, and a tokenizer trained on the captions. Deterministic."""
+    """A model with starting weights, and a tokenizer trained on the captions. Deterministic.
+
+    Its context is as long as the recipe says, or as the longest caption or sample prompt needs.
+    Raises UserError where the pictures have not the size and channels that the recipe's network takes.
+    """
+    side, channels = recipe.network.size, recipe.network.channels
+    if pictures.pixels.shape[1:] != (side, side, channels):
+        height, width, have = pictures.pixels.shape[1:]
+        raise UserError(
+            f"the network of this recipe takes pictures of {side}×{side} pixels with {channels} channels, "
+            f"these have {width}×{height} with {have}; take another recipe, or none"
+        )
     tokenizer = Tokenizer.train((text for ways in pictures.captions for text in ways), recipe.vocabulary)
-    longest = max(len(tokenizer.tokens(text)) for ways in pictures.captions for text in ways)
+    texts = (*recipe.prompts, *(text for ways in pictures.captions for text in ways))
+    longest = max(len(tokenizer.tokens(text)) for text in texts)
     text = TextConfig(
         vocabulary=len(tokenizer),
         length=max(recipe.length, longest),

@@ -113,6 +113,9 @@ class Run:
                         "lower the learning rate, or train in fp32"
                     )
                 self.optimisers[name].step(config.lr_factor(self.images_seen))
+                # One part's loss leaves gradients in the others, and the cast weights are now out of date.
+                model.zero_grad(set_to_none=True)
+                torch.clear_autocast_cache()
                 self.loss_sum += value
                 self.loss_count += 1
         self.images_seen += config.batch_size

@@ -37,12 +37,11 @@ class Optimiser:
             self._parts.append((adamw, [n for n, _ in rest], config.adamw_lr))
 
     def step(self, lr_factor: float) -> None:
-        """One update at this share of the peak learning rate; the gradients are dropped after it."""
+        """One update at this share of the peak learning rate."""
         for optimiser, _, peak in self._parts:
             for group in optimiser.param_groups:
                 group["lr"] = peak * lr_factor
             optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
 
     def _slots(self) -> Iterator[tuple[str, dict[str, Tensor], nn.Parameter]]:
         for optimiser, names, _ in self._parts:
@@ -67,8 +66,8 @@ class Optimiser:
             by_name.setdefault(name, {})[key] = value
         for name, slots, parameter in self._slots():
             for key, value in by_name.get(name, {}).items():
-                # A step counter stays where the optimiser keeps it; the rest lives beside its parameter.
-                slots[key] = value.clone() if value.ndim == 0 else value.clone().to(parameter.device)
+                # All of it lives beside its parameter: fused AdamW keeps even its step counter there.
+                slots[key] = value.clone().to(parameter.device)
 
 
 def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
