@@ -40,7 +40,7 @@ def icons() -> Recipe:
     return Recipe(
         network=UNetConfig(32, 4, patch=2, widths=(64, 128, 256), blocks=(1, 1, 2)),
         train=TrainConfig(
-            images=320_000,
+            images=192_000,
             batch_size=64,
             warmup=6_400,
             cooldown=0.2,

@@ -46,7 +46,7 @@ def shapes() -> Recipe:
     )
 
 
-def score(model: Path, each: int = 200, seed: int = 1) -> dict[str, dict[str, float]]:
+def score(model: Path, each: int = 100, seed: int = 1) -> dict[str, dict[str, float]]:
     """Per skill, the share of pictures in which the exact checker finds what was asked.
 
     Two splits: combinations as in training, and those held out from it.  each: prompts per skill and split.

@@ -46,6 +46,7 @@ def test_the_file_says_every_dial(call, model, tmp_path):
     fingerprint = request.pop("model_hash")
     assert len(fingerprint) == 16
     assert int(fingerprint, 16) >= 0
+    assert request.pop("device") in ("cpu", "cuda")
     assert request.pop("dtype") in ("bfloat16", "float32")
     assert request == {
         "prompt": "Red Apple,  fluent",

@@ -56,6 +56,8 @@ def test_every_figure(report):
     assert report.distinct_words == 7  # a red cat dog flat square tiny
     assert report.small == ("e",)
     assert report.one_colour == ("d",)
+    assert report.oblong == ("a", "b", "e")  # c is transparent: it is padded, not cropped
+    assert report.cropped == 3
     assert report.suggested_size() == 48
 
 
@@ -63,13 +65,14 @@ def test_lines_say_it(report):
     text = "\n".join(report.lines())
     for words in (
         "5 of 7 captioned pictures can be used",
-        "Shorter side 9 to 70 pixels, median 50; train at 48",
+        "Shorter side 9 to 70 pixels, median 50; the pictures allow training at 48 pixels.",
         "20 % of the pictures have transparency",
         "1 to 4 words, median 3; 7 distinct words",
         "2 pictures share their caption",
         "1 pictures are exact copies of another, as a = b",
         "1 pictures are smaller than 32 pixels, as e",
         "1 pictures are of one single colour, as d",
+        "3 opaque pictures lose more than a fifth to the square crop, as a, b, e.",
         "z: It has no caption.",
         "f: The picture cannot be decoded",
         "g: The picture cannot be read",
@@ -88,14 +91,47 @@ def test_report_is_frozen(report):
 )
 def test_suggested_size(side, suggested):
     spread = (side, side, side)
-    assert Report("n", "folder", 1, 1, (), spread, spread, 0, (), 0, spread, 1, (), ()).suggested_size() == suggested
+    assert (
+        Report("n", "folder", 1, 1, (), spread, spread, 0, (), 0, spread, 1, (), (), ()).suggested_size() == suggested
+    )
 
 
 def test_nothing_usable_is_a_report_too():
     report = check(Source("test", "folder", [Entry("x", "x", {}, lambda: b"")] * 30, []))
     assert report.usable == 0
     assert report.suggested_size() == 32
-    assert report.lines()[-1] == "... and 10 more problems."
+    lines = report.lines()
+    assert lines[0] == "test (folder): 0 of 30 captioned pictures can be used."
+    assert lines[-1] == "... and 10 more problems; `unstir check` names them all."
+    assert not any("side" in line or "median" in line or "%" in line for line in lines)
+
+
+def test_how_many_problems_are_spelt_out():
+    report = check(Source("test", "folder", [Entry(f"k{i}", "x", {}, lambda: b"") for i in range(30)], []))
+    assert [line.partition(":")[0] for line in report.lines(None)[1:]] == [f"k{i}" for i in range(30)]
+    assert report.lines(3)[-2:] == [report.lines(None)[3], "... and 27 more problems; `unstir check` names them all."]
+    assert report.lines(30) == report.lines(None)
+
+
+@pytest.mark.parametrize(("width", "height", "cropped"), [(50, 40, 0), (40, 50, 0), (51, 40, 1), (40, 51, 1)])
+def test_a_fifth_exactly_is_not_more_than_a_fifth(width, height, cropped):
+    report = check(Source("test", "folder", [Entry("k", "x", {}, partial(bytes, png(width, height)))], []))
+    assert report.cropped == cropped
+    assert any("square crop, as k." in line for line in report.lines()) == bool(cropped)
+
+
+def test_progress_and_workers():
+    # 600 entries: more than one chunk. The first is slow, so threads finish out of order.
+    pictures = [png(400, 300), *[png(8, 8, seed) for seed in range(4)], b"nothing"]
+    entries = [Entry(f"k{i:03}", f"word{i}", {}, partial(bytes, pictures[i % 6 if i else 0])) for i in range(600)]
+    source = Source("test", "folder", entries, [])
+    calls = []
+    report = check(source, lambda done, total: calls.append((done, total)), workers=4)
+    assert calls == [(done, 600) for done in range(1, 601)]
+    assert report == check(source, workers=1)
+    assert [problem.key for problem in report.problems] == [f"k{i:03}" for i in range(5, 600, 6)]
+    with pytest.raises(ValueError, match="workers"):
+        check(source, workers=0)
 
 
 def test_invisible_colours_do_not_matter():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unstir.data.entry import LONGEST_CAPTION
 from unstir.data.pictures import fingerprint, pack
 from unstir.data.sources import open_source
 from unstir.errors import UserError
@@ -76,6 +77,61 @@ def test_three_layouts_give_the_same_pictures(tmp_path):
     packed = [pack(source, 4)[0] for source in sources]
     assert len({fingerprint(pictures) for pictures in packed}) == 1
     assert packed[0].meta == packed[1].meta == packed[2].meta
+
+
+def three_layouts(root, samples):
+    """The same in each layout. samples: (picture name, caption name, caption), in this order in the metadata."""
+    pictures = {name: png(i) for i, (name, _, _) in enumerate(samples)}
+    captions = {name: words for _, name, words in samples if name}
+    rows = [json.dumps({"file_name": name, "text": words}) for name, _, words in samples]
+    yield write(root / "folder", {**pictures, **captions})
+    yield write(root / "imagefolder", {**pictures, "metadata.jsonl": "\n".join(rows)})
+    yield write_tar(root / "one.tar", [*pictures.items(), *captions.items()])
+
+
+def test_a_caption_that_is_too_long_is_named(tmp_path):
+    most = "é" * (LONGEST_CAPTION - 2) + " \n x \n"  # 500 characters once it is tidied
+    samples = [("most.png", "most.txt", most), ("more.png", "more.txt", "word " * 1500)]
+    for path in three_layouts(tmp_path, samples):
+        source = open_source(path)
+        assert [entry.key for entry in source.entries] == ["most"]
+        assert [(problem.key, problem.what) for problem in source.problems] == [
+            ("more", "The caption has 7499 characters; shorten it to 500 at most.")
+        ]
+
+
+def test_of_names_that_differ_in_case_all_layouts_keep_the_first(tmp_path):
+    samples = [
+        ("x.png", "x.txt", "words"),
+        ("x.PNG", None, "words"),
+        ("x.jpg", None, "words"),
+        ("x.Png", None, "words"),
+    ]
+    for path in three_layouts(tmp_path, samples):
+        source = open_source(path)
+        if source.layout == "folder" and len(list(path.iterdir())) < 5:
+            pytest.skip("this file system knows no upper and lower case")
+        assert [(entry.key, entry.caption) for entry in source.entries] == [("x", "words")]
+        assert source.entries[0].read() == png(1)  # x.PNG, the first in sorted order
+        left_out = {name for problem in source.problems for name in ("x.Png", "x.jpg", "x.png") if name in problem.what}
+        assert left_out == {"x.Png", "x.jpg", "x.png"}
+        assert len(source.problems) == 3
+
+
+def test_of_captions_that_differ_in_case_the_first_is_kept(tmp_path):
+    files = {"x.png": png(), "x.txt": "lower", "x.TXT": "upper"}
+    write(tmp_path / "folder", files)
+    write_tar(tmp_path / "one.tar", files)
+    if len(list((tmp_path / "folder").iterdir())) < 3:
+        pytest.skip("this file system knows no upper and lower case")
+    for path in (tmp_path / "folder", tmp_path / "one.tar"):
+        source = open_source(path)
+        assert source.entries[0].caption == "upper"
+        (problem,) = source.problems
+        assert problem.what.startswith("x.txt ")
+        assert problem.what.endswith(
+            "has the name of an earlier file, apart from upper and lower case; it is left out."
+        )
 
 
 def test_csv_keeps_other_columns_as_text(tmp_path):
@@ -270,7 +326,7 @@ def test_tar_names_each_problem(tmp_path):
         "nocaption": "no caption",
         "nopicture": "no picture",
         "dotted": "dot in its name",
-        "twice": "twice",
+        "twice": "twice.png in s0.tar has the name of an earlier file",
         "badjson": "JSON",
         "soft": "link",
         "hard": "link",
@@ -296,6 +352,27 @@ def test_truncated_tar(tmp_path, share):
     tar.write_bytes(content[: int(len(content.rstrip(b"\0")) * share)])
     with pytest.raises(UserError, match=r"s\.tar is cut off or damaged: copy or download it again"):
         open_source(tar)
+
+
+@pytest.mark.parametrize("kind", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_a_tar_with_long_names_cut_off_anywhere(tmp_path, kind):
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w", format=kind) as tar:
+        for name in ("é" * 130, "b" * 130):
+            for ending, content in ((".png", png()), (".txt", b"words")):
+                member = tarfile.TarInfo(name + ending)
+                member.size, member.mtime = len(content), 1.5  # a fraction takes a PAX header
+                tar.addfile(member, io.BytesIO(content))
+    content = whole.getvalue()
+    end = len(content.rstrip(b"\0"))
+    for length in range(100, end, 100):
+        tar = write(tmp_path, {"s.tar": content[:length]}) / "s.tar"
+        with pytest.raises(UserError, match=r"s\.tar is cut off or damaged: copy or download it again"):
+            open_source(tar)
+    for length in range(512, end, 512):  # between two blocks
+        tar = write(tmp_path, {"s.tar": content[:length]}) / "s.tar"
+        with pytest.raises(UserError, match=r"s\.tar is cut off or damaged"):
+            open_source(tar)
 
 
 def test_tar_cut_exactly_between_members_and_damaged_tar(tmp_path):

@@ -1,6 +1,6 @@
 """unstir check: the pre-flight."""
 
-from unstir.cli.progress import say
+from unstir.cli.progress import bar, say
 from unstir.errors import UserError
 
 
@@ -20,8 +20,9 @@ def check(data: str) -> None:
     if isinstance(found, Pictures):
         say(f"{data}: a built-in set of {len(found)} pictures, nothing to check")
         return
-    report = look(found)
-    for line in report.lines():
+    with bar("looking at pictures", len(found.entries)) as progress:
+        report = look(found, lambda done, _: progress(done))
+    for line in report.lines(shown=None):
         print(line)
     if not report.usable:
         raise UserError(f"not one picture of {data} can be used")

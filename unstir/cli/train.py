@@ -50,7 +50,7 @@ def train(
     tensorboard
         Write TensorBoard files beside the log.
     """
-    seconds = parse_duration(budget or "30m")
+    seconds = parse_duration("30m" if budget is None else budget)
     if recipe is not None and (budget is not None or size is not None):
         raise UserError("a --recipe brings its own length and network; leave out --budget and --size, or the recipe")
     if not 0 <= seed < 2**32:
@@ -107,10 +107,13 @@ def _plan(data: str, folder: Path, budget: float, size: str | None, seed: int, d
         pictures = Pictures.load(folder / runfolder.PICTURES)
         say(f"{data}: {len(pictures)} built-in pictures")
     else:
-        report = check(found)
+        with bar("looking at pictures", len(found.entries)) as progress:
+            report = check(found, lambda done, _: progress(done))
         for line in report.lines():
             say(line)
         side = plan.picture_size(report.suggested_size(), budget, on_gpu)
+        if side < report.suggested_size():
+            say(f"training at {side} pixels: more takes longer than {duration(budget)} to learn")
         with bar("reading pictures", len(found.entries)) as progress:
             pictures, _ = pack(found, side, where=folder / runfolder.PICTURES, progress=lambda done, _: progress(done))
     letter = plan.dial(size, budget, on_gpu)

@@ -15,6 +15,9 @@ OTHER_PICTURES = frozenset({"gif", "tif", "tiff", "avif", "heic", "svg", "jxl", 
 CAPTION_FIELDS = ("text", "caption")
 """Where a caption may stand in a JSON object or a metadata row; the first that holds text wins."""
 
+LONGEST_CAPTION = 500
+"""Characters. One longer caption would widen the text context of the whole model, and so slow down every picture."""
+
 Read = Callable[[], bytes]
 
 
@@ -23,7 +26,7 @@ class Entry:
     """One captioned picture.
 
     key: relative path without extension, '/'-separated; unique in its source.
-    caption: not empty, no line breaks.  meta: whatever else was said of it, JSON values.
+    caption: 1 to LONGEST_CAPTION characters, no line breaks.  meta: whatever else was said of it, JSON values.
     read: gives the encoded picture (PNG, JPEG, ...); safe to call from several threads; raises OSError.
     """
 
@@ -62,8 +65,11 @@ class Collected:
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, entry: Entry, where: str) -> None:
-        """Take `entry`, unless its key is taken; `where` names its file in the complaint."""
-        if entry.key in self.entries:
+        """Take `entry`, unless its caption is too long or its key taken; `where` names its file in the complaint."""
+        if len(entry.caption) > LONGEST_CAPTION:
+            long = len(entry.caption)
+            self.problem(entry.key, f"The caption has {long} characters; shorten it to {LONGEST_CAPTION} at most.")
+        elif entry.key in self.entries:
             self.problem(entry.key, f"{where} has the same key as an earlier picture and is left out.")
         else:
             self.entries[entry.key] = entry
@@ -106,12 +112,25 @@ def split_caption(row: Mapping[str, object]) -> tuple[str, dict[str, object]]:
     return "", dict(row)
 
 
-def add_sample(found: Collected, key: str, parts: Mapping[str, Read]) -> None:
-    """Turn the files of one key into an entry, or into problems.
+Samples = dict[str, dict[str, Read]]
+"""The files of each key, sorted by full name: extension in lower case without dot ("png", "txt") -> reader."""
 
-    parts: extension in lower case without dot ("png", "txt", "json") -> reader. For the folder and the tar layout.
+
+def sort_in(found: Collected, samples: Samples, key: str, extension: str, name: str, read: Read) -> None:
+    """Put the file `name` with the others of its key. Where two differ only in case (x.PNG, x.png) the first stays."""
+    parts = samples.setdefault(key, {})
+    if extension in parts:
+        found.problem(key, f"{name} has the name of an earlier file, apart from upper and lower case; it is left out.")
+    else:
+        parts[extension] = read
+
+
+def add_sample(found: Collected, key: str, parts: Mapping[str, Read]) -> None:
+    """Turn the files of one key into an entry, or into problems. For the folder and the tar layout.
+
+    parts: as in `Samples`; of several pictures the first is taken.
     """
-    pictures = sorted(PICTURES & parts.keys())
+    pictures = [extension for extension in parts if extension in PICTURES]
     if not pictures:
         _explain_no_picture(found, key, parts)
         return
@@ -130,9 +149,8 @@ def add_sample(found: Collected, key: str, parts: Mapping[str, Read]) -> None:
         what = "Its caption is empty." if "txt" in parts else f"It has no caption; write one to {key}.txt."
         found.problem(key, what)
         return
-    found.add(Entry(key, caption, meta, parts[pictures[0]]), f"{key}.{pictures[0]}")
-    for second in pictures[1:]:
-        found.problem(key, f"{key}.{second} has the same key as {key}.{pictures[0]} and is left out.")
+    for extension in pictures:
+        found.add(Entry(key, caption, meta, parts[extension]), f"{key}.{extension}")
 
 
 def _explain_no_picture(found: Collected, key: str, parts: Mapping[str, Read]) -> None:

@@ -12,10 +12,11 @@ from unstir.data.entry import (
     PICTURES,
     Collected,
     Entry,
-    Read,
+    Samples,
     Source,
     add_sample,
     climbs,
+    sort_in,
     split_caption,
 )
 from unstir.errors import UserError
@@ -47,11 +48,11 @@ def files_in(root: Path, found: Collected | None = None) -> Iterator[str]:
 
 def read_folder(root: Path, names: list[str], found: Collected) -> Source:
     """x.png (jpg, jpeg, webp, bmp) with its caption in x.txt, and x.json for what else is known; any depth."""
-    samples: dict[str, dict[str, Read]] = {}
-    for name in names:
+    samples: Samples = {}
+    for name in sorted(names):
         extension = _extension(name)
         if extension in PICTURES or extension in OTHER_PICTURES or extension in ("txt", "json"):
-            samples.setdefault(_stem(name), {})[extension] = (root / name).read_bytes
+            sort_in(found, samples, _stem(name), extension, name, (root / name).read_bytes)
     for key, parts in samples.items():
         add_sample(found, key, parts)
     return found.source(str(root), "folder")
@@ -60,6 +61,7 @@ def read_folder(root: Path, names: list[str], found: Collected) -> Source:
 def read_imagefolder(root: Path, names: list[str], found: Collected) -> Source:
     """Pictures listed in metadata.jsonl or metadata.csv: `file_name` (relative to that file) and `text`.
 
+    The rows are taken in the order of their file names, so that all layouts keep the same of x.PNG and x.png.
     The other columns become meta. Raises UserError when the metadata cannot be read as text or has no `file_name`.
     """
     named: set[str] = set()
@@ -71,7 +73,7 @@ def read_imagefolder(root: Path, names: list[str], found: Collected) -> Source:
             found.problem(listing, f"{listing} stands beside a metadata.jsonl and is left out.")
             continue
         seen.add(folder)
-        for where, row in _rows(root, listing, found):
+        for where, row in sorted(_rows(root, listing, found), key=lambda pair: str(pair[1].get("file_name"))):
             name = row.pop("file_name", None)
             if not isinstance(name, str) or not name:
                 found.problem(where, "This row has no file_name.")

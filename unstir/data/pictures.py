@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from unstir.data.entry import Entry, Problem, Source
 from unstir.data.transforms import decode, fit, has_alpha
@@ -19,6 +21,8 @@ from unstir.files import replacing, write_atomic
 
 PIXELS, LISTING = "pixels.npy", "pictures.jsonl"
 _CHUNK = 256
+
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -102,12 +106,16 @@ def pack(
     transparent = False
     if where is not None:
         where.mkdir(parents=True, exist_ok=True)
+
+    def make(image: Image.Image) -> tuple[npt.NDArray[np.uint8], bool]:
+        return fit(image, size, channels or 4), has_alpha(image)
+
     # How many rows and channels there will be is known at the end, so they are collected in a file without a name.
     with TemporaryFile(dir=where) as scratch:
         shape = (len(entries), size, size, channels or 4)
         raw: npt.NDArray[np.uint8]
         raw = np.empty(shape, np.uint8) if where is None else np.memmap(scratch, np.uint8, "w+", shape=shape)
-        for done, (entry, result) in enumerate(_decoded(entries, size, channels or 4, workers), 1):
+        for done, (entry, result) in enumerate(decoded(entries, make, workers), 1):
             if isinstance(result, Problem):
                 problems.append(result)
             else:
@@ -127,6 +135,28 @@ def pack(
     return Pictures(np.ascontiguousarray(kept), captions, keys, meta), problems
 
 
+def decoded(
+    entries: list[Entry], make: Callable[[Image.Image], T], workers: int
+) -> Iterator[tuple[Entry, T | Problem]]:
+    """Each entry with what `make` made of its picture, or with its problem; in order, a chunk of them at a time.
+
+    make: called from `workers` >= 1 threads (Pillow decodes without holding Python's lock).
+    """
+
+    def one(entry: Entry) -> T | Problem:
+        try:
+            return make(decode(entry.read()))
+        except ValueError as error:
+            return Problem(entry.key, str(error))
+        except OSError as error:
+            return Problem(entry.key, f"The picture cannot be read ({error.strerror or error}).")
+
+    with ThreadPoolExecutor(workers) as pool:
+        remaining = iter(entries)
+        while chunk := list(islice(remaining, _CHUNK)):
+            yield from zip(chunk, pool.map(one, chunk), strict=True)
+
+
 def fingerprint(pictures: Pictures) -> str:
     """SHA-256, in hex, over the pixels (and their shape), the keys and the captions; not over meta."""
     digest = hashlib.sha256(json.dumps(pictures.pixels.shape).encode())
@@ -142,27 +172,6 @@ def _captions(entry: Entry, captioner: Callable[[Entry], tuple[str, ...]] | None
     if not captions:
         raise ValueError(f"the captioner gave no caption for {entry.key}")
     return captions
-
-
-_Decoded = tuple[npt.NDArray[np.uint8], bool] | Problem
-
-
-def _decoded(entries: list[Entry], size: int, channels: int, workers: int) -> Iterator[tuple[Entry, _Decoded]]:
-    """Each entry with its pixels and whether it is transparent, or with its problem; in order, a chunk at a time."""
-
-    def one(entry: Entry) -> _Decoded:
-        try:
-            image = decode(entry.read())
-            return fit(image, size, channels), has_alpha(image)
-        except ValueError as error:
-            return Problem(entry.key, str(error))
-        except OSError as error:
-            return Problem(entry.key, f"The picture cannot be read ({error.strerror or error}).")
-
-    with ThreadPoolExecutor(workers) as pool:
-        remaining = iter(entries)
-        while chunk := list(islice(remaining, _CHUNK)):
-            yield from zip(chunk, pool.map(one, chunk), strict=True)
 
 
 def _write(

@@ -40,7 +40,7 @@ class Verdict:
     """Which parts of a caption hold. A part that the caption does not speak of holds.
 
     count: as many things as said.  colour, form: the right colours, the right forms.  things: in the right pairs, with
-    the right count (the skills "single" and "two").  size: also of the sizes said.  relation: also standing as said.
+    the right count.  size: also of the sizes said.  relation: also standing as said.
     right: all of it at once.
     """
 
@@ -85,24 +85,6 @@ def verdict(pixels: npt.NDArray[np.uint8], caption: str) -> Verdict:
         relation=any(_relation_holds(scene, match) for match in matches),
         right=any(_relation_holds(scene, match) for match in sized),
     )
-
-
-def scores(pictures: npt.NDArray[np.uint8], captions: Sequence[str]) -> dict[str, float]:
-    """The share of pictures that are right, by the skill their caption asks for, and "all".
-
-    pictures: (N, size, size, 3) uint8.  captions: N, by the grammar. Skills that no caption asks for are absent.
-    single, count, relation: everything the caption says holds, size included.
-    two: both things are there in colour and form, wherever they stand; over "and" and relation captions alike.
-    """
-    results: dict[str, list[bool]] = {}
-    for pixels, caption in zip(pictures, captions, strict=True):
-        scene, judged = parse(caption), verdict(pixels, caption)
-        results.setdefault("all", []).append(judged.right)
-        if scene.second is not None:
-            results.setdefault("two", []).append(judged.things)
-        if scene.skill != "two":
-            results.setdefault(scene.skill, []).append(judged.right)
-    return {skill: sum(right) / len(right) for skill, right in results.items()}
 
 
 def components(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

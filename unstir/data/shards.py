@@ -4,7 +4,7 @@ import tarfile
 from functools import partial
 from pathlib import Path
 
-from unstir.data.entry import OTHER_PICTURES, PICTURES, Collected, Read, Source, add_sample, climbs
+from unstir.data.entry import OTHER_PICTURES, PICTURES, Collected, Samples, Source, add_sample, climbs, sort_in
 from unstir.errors import UserError
 
 _BLOCK = 512
@@ -17,8 +17,8 @@ def read_shards(shards: list[Path], name: str, found: Collected) -> Source:
     Raises UserError for a tar that is cut off, compressed or no tar at all.
     """
     for shard in shards:
-        samples: dict[str, dict[str, Read]] = {}
-        for member in _members(shard):
+        samples: Samples = {}
+        for member in sorted(_members(shard), key=_plain_name):
             _sort_in(shard, member, samples, found)
         taken = samples.keys() & found.entries.keys()
         for key, parts in samples.items():
@@ -39,10 +39,14 @@ def read_span(path: Path, offset: int, size: int) -> bytes:
     return content
 
 
-def _sort_in(shard: Path, member: tarfile.TarInfo, samples: dict[str, dict[str, Read]], found: Collected) -> None:
+def _plain_name(member: tarfile.TarInfo) -> str:
+    """The member's name as `files_in` would give it: "x.png" for "./x.png"."""
+    return "/".join(part for part in member.name.split("/") if part not in ("", "."))
+
+
+def _sort_in(shard: Path, member: tarfile.TarInfo, samples: Samples, found: Collected) -> None:
     """Put one member with the others of its key, or name what is wrong with it."""
-    name = "/".join(part for part in member.name.split("/") if part not in ("", "."))
-    folder, slash, base = name.rpartition("/")
+    folder, slash, base = _plain_name(member).rpartition("/")
     stem, _, extension = base.partition(".")
     extension = extension.lower()
     if member.isdir() or not stem or "__MACOSX" in folder:  # no stem: a hidden file such as "._x.png"
@@ -54,11 +58,9 @@ def _sort_in(shard: Path, member: tarfile.TarInfo, samples: dict[str, dict[str, 
         found.problem(member.name, f"{shard.name} names a path outside of the folder; it is not read.")
     elif not member.isreg() or member.issparse():
         found.problem(key, f"{member.name} in {shard.name} is a link or a sparse file; it is not read.")
-    elif extension in samples.get(key, {}):
-        found.problem(key, f"{member.name} stands twice in {shard.name}; the later one is left out.")
     else:
-        parts = samples.setdefault(key, {})
-        parts[extension] = partial(read_span, shard, member.offset_data, member.size)
+        read = partial(read_span, shard, member.offset_data, member.size)
+        sort_in(found, samples, key, extension, f"{member.name} in {shard.name}", read)
 
 
 def _members(shard: Path) -> list[tarfile.TarInfo]:
@@ -75,12 +77,25 @@ def _members(shard: Path) -> list[tarfile.TarInfo]:
         compressed = _compressed(shard)
         if compressed:
             raise UserError(f"{shard} is compressed ({compressed}): unpack it to a plain .tar first.") from error
-        if "end of data" not in str(error) and "truncated" not in str(error):
+        if not _begins_as_tar(shard):
             raise UserError(f"{shard} is not a readable tar file: write or copy it again. ({error})") from error
         whole = False
     if not whole:
         raise UserError(f"{shard} is cut off or damaged: copy or download it again.")
     return members
+
+
+def _begins_as_tar(path: Path) -> bool:
+    """Whether the file's first header is one, or is cut off itself. A tar that fails further on is cut off."""
+    try:
+        with open(path, "rb") as file:
+            header = file.read(_BLOCK)
+        tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+    except OSError:
+        return False
+    except tarfile.HeaderError:
+        return 0 < len(header) < _BLOCK
+    return True
 
 
 def _compressed(path: Path) -> str:

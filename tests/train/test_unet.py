@@ -1,0 +1,44 @@
+"""The network that people train by default, on more than one thread: stopped and continued, to the same bits."""
+
+import torch
+
+from unstir.data.digits import digits
+from unstir.nn.unet import UNetConfig
+from unstir.train import checkpoint
+from unstir.train.begin import begin
+from unstir.train.config import TrainConfig
+from unstir.train.loop import train
+from unstir.train.recipe import Recipe
+
+
+def a_run(folder):
+    recipe = Recipe(
+        network=UNetConfig(16, 3, widths=(16, 32), blocks=(1, 1), attend=(False, True), head=16, words=32, vector=32),
+        train=TrainConfig(images=640, batch_size=32, warmup=64, save_every=64, log_every=64),
+        prompts=("a handwritten zero",),
+        vocabulary=300,
+        length=12,
+        text_width=32,
+        text_depth=1,
+    )
+    return begin(recipe, digits(size=16).take(range(64)), folder)
+
+
+def tensors(folder):
+    return checkpoint.load(folder).tensors
+
+
+def test_a_unet_on_two_threads_continues_to_the_same_bits(tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        list(train(a_run(tmp_path / "whole")))
+        for at in (96, 320):
+            part = a_run(tmp_path / "parts")
+            list(train(part, stop=lambda part=part, at=at: part.images_seen >= at))
+        list(train(a_run(tmp_path / "parts")))
+    finally:
+        torch.set_num_threads(before)
+    whole, parts = tensors(tmp_path / "whole"), tensors(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    assert [name for name in whole if not torch.equal(whole[name], parts[name])] == []
