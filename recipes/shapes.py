@@ -1,6 +1,8 @@
 """Coloured shapes, counts and relations, 32×32 pixels: `unstir train shapes --recipe shapes --run runs/shapes`.
 
 Score a trained model with the exact checker: python -m recipes.shapes runs/shapes
+Reached: single 100 %, count 85 %, two 35 %, relation 13 %; on combinations held out 95, 88, 21, 8 %; 35 minutes on one
+core (2026-11-20).
 """
 
 import sys

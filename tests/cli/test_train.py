@@ -49,7 +49,7 @@ def endless():
 def small(monkeypatch):
     """Tiny recipes, a tiny size "s" and a small grid, so that the commands are tried and not the processor."""
     monkeypatch.setattr(recipes, "table", lambda: {"tiny": tiny, "endless": endless})
-    monkeypatch.setitem(plan.SIZES, "s", (32, 32, 32))
+    monkeypatch.setitem(plan.SIZES, "s", plan.Size((32, 32, 32), 32, 1, 16, 1e-3))
     prompts = plan.sample_prompts
     monkeypatch.setattr(plan, "sample_prompts", lambda pictures: prompts(pictures, 2))
 

@@ -134,7 +134,7 @@ def _plan(data: str, folder: Path, budget: float, size: str | None, seed: int, d
     passes = config.images / len(pictures)
     say(
         f"chosen: {net.size}×{net.size} pixels, {'with' if net.channels == 4 else 'without'} transparency; "
-        f"a U-Net of {parameters / 1e6:.1f} million parameters (--size {letter}); "
+        f"a network of {parameters / 1e6:.1f} million parameters (--size {letter}); "
         f"{config.images:,} pictures at {rate:.0f} a second, {passes:.0f} passes over yours"
     )
     say(expectation(passes, len(pictures)))

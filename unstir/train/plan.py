@@ -4,7 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,11 +19,24 @@ from unstir.train.optim import Optimiser
 from unstir.train.recipe import Recipe
 from unstir.train.samples import draw
 
-SIZES: dict[str, tuple[int, ...]] = {"s": (32, 64, 160), "m": (64, 128, 256), "l": (128, 256, 512)}
-"""Channels of the U-Net from fine to coarse: 4, 11 and 40 million parameters.
 
-At this size it beat a transformer of equal cost on icons (docs/log.md).
-"""
+@dataclass(frozen=True)
+class Size:
+    """widths: channels of the U-Net, fine to coarse.  text_*: of the encoder.  batch_size, adamw_lr: that suit it."""
+
+    widths: tuple[int, ...]
+    text_width: int
+    text_depth: int
+    batch_size: int
+    adamw_lr: float
+
+
+SIZES = {
+    "s": Size((32, 64, 128), 128, 1, 32, 2e-3),
+    "m": Size((64, 128, 256), 256, 2, 64, 1e-3),
+    "l": Size((128, 256, 512), 256, 2, 64, 1e-3),
+}
+"""About 3, 13 and 42 million parameters. U-Nets, because one beat a transformer of equal cost (docs/log.md)."""
 
 RESERVE = 0.9
 """Share of the time left that is planned; the rest is for checkpoints and a slower hour."""
@@ -48,16 +61,28 @@ def dial(size: str | None, budget: float, on_gpu: bool) -> str:
 
 def network(side: int, channels: int, letter: str) -> UNetConfig:
     """A U-Net whose finest scale is 16 to 32 positions wide, whatever the size of the pictures."""
-    return UNetConfig(side, channels, patch=2 if side <= 64 else 4, widths=SIZES[letter], blocks=(1, 1, 2))
+    return UNetConfig(
+        side,
+        channels,
+        patch=2 if side <= 64 else 4,
+        widths=SIZES[letter].widths,
+        blocks=(1, 1, 2),
+        words=SIZES[letter].text_width,
+    )
 
 
 def recipe_for(pictures: Pictures, letter: str) -> Recipe:
     """A recipe for these pictures; its number of images is still to be measured."""
     side, channels = pictures.pixels.shape[1], pictures.pixels.shape[3]
+    size = SIZES[letter]
     return Recipe(
         network=network(side, channels, letter),
-        train=TrainConfig(images=1, batch_size=min(64, max(16, len(pictures) // 4))),
+        train=TrainConfig(
+            images=1, batch_size=min(size.batch_size, max(16, len(pictures) // 4)), adamw_lr=size.adamw_lr
+        ),
         prompts=tuple(sample_prompts(pictures)),
+        text_width=size.text_width,
+        text_depth=size.text_depth,
         sigma_data=spread(pictures),
     )
 
