@@ -49,7 +49,7 @@ def icons() -> Recipe:
             save_every=12_800,
         ),
         prompts=tuple(f"{concept}, {style}" for style in STYLE_WORDS for concept in CONCEPTS),
-        sampling=Sampling(steps=24, guidance_scale=3.0),
+        sampling=Sampling(steps=24, guidance_scale=2.0),
         sigma_data=0.6,
         wanted=wanted,
         captioner=captions,

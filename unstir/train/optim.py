@@ -71,7 +71,7 @@ class Optimiser:
 
 
 def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
-    """Whether Muon takes this parameter: the matrices between hidden widths, inside the blocks.
+    """Whether Muon takes this parameter: the matrices between hidden widths, in the blocks and the level's embedding.
 
     Embeddings, tables, the first and the last layer have other geometry and stay with AdamW (Jordan et al. 2024).
     """
