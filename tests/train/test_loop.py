@@ -274,3 +274,10 @@ def test_two_processes_never_train_in_one_folder(tmp_path):
         pass
     with runfolder.alone(tmp_path):
         pass
+
+
+def test_a_step_leaves_no_gradients_behind(tiny, tmp_path):
+    run = tiny(tmp_path)
+    run.step()
+    assert run.images_seen == 8
+    assert all(parameter.grad is None for parameter in run.model.parameters())

@@ -100,7 +100,7 @@ def test_load_copies(tiny, tmp_path):
     assert all(torch.equal(state[name], before[name]) for name in state)
 
 
-def test_step_drops_the_gradients_and_scales_the_rate():
+def test_step_scales_the_rate():
     model = torch.nn.Linear(4, 4)
     config = TrainConfig(images=1, optimiser="adamw", adamw_lr=0.1)
     optimiser = Optimiser(model, config)
@@ -109,4 +109,3 @@ def test_step_drops_the_gradients_and_scales_the_rate():
     optimiser.step(0.25)
     # The first AdamW step moves every weight by the learning rate (Kingma and Ba 2015, section 2.1).
     assert torch.allclose((model.weight - before).abs(), torch.tensor(0.025), rtol=1e-4)
-    assert model.weight.grad is None

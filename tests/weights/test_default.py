@@ -33,7 +33,7 @@ def test_size_and_notes(loaded):
 def test_the_card_names_data_licence_cost_and_limits():
     card = Path(DEFAULT).with_suffix(".md").read_text(encoding="utf-8")
     assert "@@" not in card
-    for word in ("Fluent Emoji", "MIT", "Apache-2.0", "cores", "can't do"):
+    for word in ("Fluent Emoji", "MIT", "Apache-2.0", "CPU core", "can't do"):
         assert word in card
     assert re.search(r"[\d,]+ pictures seen", card)
 

@@ -47,9 +47,12 @@ def say(text: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 45 s, 12 min, 3 h 05 min."""
+    """Seconds as people say them: 45 s, 2 min 05 s, 35 min, 3 h 05 min."""
     seconds = max(0, round(seconds))
     if seconds < 90:
         return f"{seconds} s"
+    if seconds < 1800:
+        minutes, rest = divmod(seconds, 60)
+        return f"{minutes} min {rest:02d} s" if rest else f"{minutes} min"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
