@@ -36,7 +36,11 @@ def captions(entry: Entry) -> tuple[str, ...]:
 
 
 def icons() -> Recipe:
-    """First at 32 pixels, where a step costs less than half; `icons_large` goes on from there at 48."""
+    """32 pixels, where a step costs less than half of one at 48.
+
+    Reached: 46 of the 48 pictures of CONCEPTS in both styles can be named, by one pair of eyes; loss 0.039; 69 minutes
+    on one core and 15 on two (2026-11-20, docs/log.md).
+    """
     return Recipe(
         network=UNetConfig(32, 4, patch=2, widths=(64, 128, 256), blocks=(1, 1, 2)),
         train=TrainConfig(

@@ -150,7 +150,7 @@ def _plan(data: str, folder: Path, budget: float, size: str | None, seed: int, d
 
 
 def expectation(passes: float, count: int) -> str:
-    """What a run of this length gives, from runs on icons, digits and shapes (docs/log.md)."""
+    """What a run of this length gives, judged from runs on icons and on the example pictures."""
     if passes < 30:
         words = "colours and rough shapes, hardly what the words say; a longer --budget or fewer pictures help"
     elif passes < 120:

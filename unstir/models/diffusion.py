@@ -1,7 +1,7 @@
 """Text-to-image diffusion in pixel space: a picture network and a text encoder trained together."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -61,12 +61,11 @@ class Batch(NamedTuple):
     ids: Tensor
 
 
-@dataclass
-class Draw:
-    """What is random about one loss: times and noise."""
+class Draw(NamedTuple):
+    """What is random about one loss. t: (B,) times; eps: noise in the shape of x0."""
 
     t: Tensor
-    eps: Tensor = field(repr=False)
+    eps: Tensor
 
 
 SMALLEST_SIGMA = 0.05
@@ -119,8 +118,7 @@ class Diffusion(nn.Module):
 
     def losses(self, batch: Batch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
         """("main", the mean weighted error of x0): the squared error in the space of `config.loss`."""
-        draw = self.draw(batch.x0, rng)
-        yield "main", self.loss_at(batch, draw.t, draw.eps).mean()
+        yield "main", self.loss_at(batch, *self.draw(batch.x0, rng)).mean()
 
     def loss_at(self, batch: Batch, t: Tensor, eps: Tensor) -> Tensor:
         """The loss of every picture at given times and noise, (B,)."""
