@@ -75,7 +75,7 @@ def changed(path, value):
     [
         ({}, "no kind"),
         ({"kind": "gan"}, "'gan'"),
-        ({"kind": "diffusion"}, "diffusion"),
+        ({"kind": "diffusion"}, "no configuration or no tokenizer"),
         (changed(["kind"], "os.system"), "os.system"),
         (changed(["config", "network", "kind"], "mamba"), "'mamba'; there are: dit, unet"),
         (changed(["config", "network", "kind"], None), "there are: dit, unet"),

@@ -14,6 +14,7 @@ from unstir.cli.progress import bar, duration, say
 from unstir.errors import UserError
 
 if TYPE_CHECKING:
+    from unstir.models.diffusion import Diffusion
     from unstir.train.loop import Run
     from unstir.train.runfolder import Begun
 
@@ -97,6 +98,7 @@ def _plan(data: str, folder: Path, budget: float, size: str | None, seed: int, d
     from unstir.data.named import open_named
     from unstir.data.pictures import Pictures, pack
     from unstir.train import plan, runfolder
+    from unstir.train.batches import batches
     from unstir.train.begin import new_model
     from unstir.train.loop import Run
 
@@ -122,7 +124,8 @@ def _plan(data: str, folder: Path, budget: float, size: str | None, seed: int, d
     model = new_model(chosen, pictures).to(device)
     say("measuring how fast this machine trains …")
     grid = plan.seconds_a_grid(model, chosen.prompts, chosen.sampling)
-    rate = plan.measured_rate(Run(folder, model, pictures, chosen.train), seconds=min(6.0, budget / 10))
+    trial = Run(folder, model, pictures, chosen.train, batches(pictures, model, chosen.train))
+    rate = plan.measured_rate(trial, seconds=min(6.0, budget / 10))
     grids, seconds = plan.shares(budget - (time.monotonic() - began), grid)
     config = plan.with_images(chosen.train, int(rate * seconds), grids)
     if rate * seconds < chosen.train.batch_size:
@@ -203,7 +206,7 @@ def _follow(data: str, folder: Path, name: str, seed: int) -> None:
     )
 
 
-def _train(run: "Run", begun: "Begun", tensorboard: bool, command: str) -> None:
+def _train(run: "Run[Diffusion]", begun: "Begun", tensorboard: bool, command: str) -> None:
     """Train to the end or to Ctrl-C, showing how it goes."""
     from unstir.train import runfolder
     from unstir.train.loop import Diverged, train
@@ -211,7 +214,7 @@ def _train(run: "Run", begun: "Begun", tensorboard: bool, command: str) -> None:
 
     grid = sampler_grid(begun.prompts, begun.sampling)
 
-    def sample(run: "Run") -> None:
+    def sample(run: "Run[Diffusion]") -> None:
         grid(run)
         runfolder.export(run, begun)
 

@@ -24,7 +24,7 @@ def per_picture(value: Tensor, like: Tensor) -> Tensor:
     return value.reshape(-1, *([1] * (like.ndim - 1))).to(like.dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NetworkDenoiser:
     """A network seen as a denoiser.
 

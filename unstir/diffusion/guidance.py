@@ -61,6 +61,9 @@ def _away_from(
         raise ValueError(f"a guidance interval lies within 0 … 1, low end first, got {low} … {high}")
 
     def guided(xt: Tensor, t: Tensor, cond: Any) -> Tensor:
+        if (low, high) == (0, 1):
+            good, bad = pair(xt, t, cond)
+            return good + (good - bad) * (scale - 1)
         inside = (t >= low) & (t <= high)
         if not inside.any():
             return denoise(xt, t, cond)

@@ -4,31 +4,61 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
 
+from torch import nn
+
+from unstir.models.clip import Clip, ClipConfig
 from unstir.models.diffusion import Diffusion, DiffusionConfig, Sampling
 from unstir.nn.dit import DiTConfig
 from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
+from unstir.nn.vision import VisionConfig
+from unstir.nn.words import ClipTextConfig
 from unstir.text.tokenizer import Tokenizer
 
 T = TypeVar("T")
+M = TypeVar("M", bound=nn.Module)
 
 
-def describe(model: Diffusion) -> dict[str, Any]:
-    """Everything that `build` needs but the weights; JSON-able."""
-    kind = "dit" if isinstance(model.config.network, DiTConfig) else "unet"
+class WrongKind(ValueError):
+    """A description of a model that is known, but not the kind that was asked for."""
+
+
+def describe(model: Diffusion | Clip) -> dict[str, Any]:
+    """Everything that `build_as` needs but the weights; JSON-able."""
     config = asdict(model.config)
-    config["network"]["kind"] = kind
-    return {"kind": "diffusion", "config": config, "tokenizer": model.tokenizer.json}
+    match model:
+        case Diffusion():
+            kind = "diffusion"
+            config["network"]["kind"] = "dit" if isinstance(model.config.network, DiTConfig) else "unet"
+        case Clip():
+            kind = "clip"
+    return {"kind": kind, "config": config, "tokenizer": model.tokenizer.json}
 
 
 def build(description: Mapping[str, Any]) -> Diffusion:
-    """The model of a description, with weights not yet filled in. ValueError where it describes nothing we know."""
+    """The diffusion model of a description, as `build_as`."""
+    return build_as(Diffusion, description)
+
+
+def build_as(wanted: type[M], description: Mapping[str, Any]) -> M:
+    """The model of a description, with weights not yet filled in.
+
+    ValueError where it describes nothing we know; WrongKind where it is another kind of model than is wanted.
+    """
     match description:
         case {"kind": "diffusion", "config": dict() as config, "tokenizer": str() as tokenizer}:
-            return Diffusion(diffusion_config(config), Tokenizer(tokenizer))
+            model: nn.Module = Diffusion(diffusion_config(config), Tokenizer(tokenizer))
+        case {"kind": "clip", "config": dict() as config, "tokenizer": str() as tokenizer}:
+            model = Clip(clip_config(config), Tokenizer(tokenizer))
+        case {"kind": "diffusion" | "clip"}:
+            raise ValueError("the description of the model has no configuration or no tokenizer")
         case {"kind": kind}:
-            raise ValueError(f"there is no model of kind {kind!r} in this version; there is: diffusion")
-    raise ValueError("the description of the model has no kind, configuration or tokenizer")
+            raise ValueError(f"there is no model of kind {kind!r} in this version; there are: diffusion, clip")
+        case _:
+            raise ValueError("the description of the model has no kind")
+    if not isinstance(model, wanted):
+        raise WrongKind(f"it is a {type(model).__name__} model and a {wanted.__name__} model is needed")
+    return model
 
 
 def diffusion_config(values: Mapping[str, Any]) -> DiffusionConfig:
@@ -43,6 +73,13 @@ def diffusion_config(values: Mapping[str, Any]) -> DiffusionConfig:
         case kind:
             raise ValueError(f"there is no network {kind!r}; there are: dit, unet")
     return frozen(DiffusionConfig, {**rest, "network": net, "text": frozen(TextConfig, text)})
+
+
+def clip_config(values: Mapping[str, Any]) -> ClipConfig:
+    """ClipConfig from nested dictionaries."""
+    rest = dict(values)
+    vision, text = rest.pop("vision", {}), rest.pop("text", {})
+    return frozen(ClipConfig, {**rest, "vision": frozen(VisionConfig, vision), "text": frozen(ClipTextConfig, text)})
 
 
 def sampling_of(values: Mapping[str, Any]) -> Sampling:

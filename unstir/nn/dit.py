@@ -43,6 +43,9 @@ class DiT(nn.Module):
     Peebles and Xie 2023 (DiT).
     """
 
+    cos: Tensor
+    sin: Tensor
+
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         self.config = config
@@ -63,7 +66,9 @@ class DiT(nn.Module):
         zero_start(self.modulate_out)
         self.out = nn.Linear(config.width, pixels)
         zero_start(self.out)
-        self._rotation = rotation(side, config.width // config.heads)
+        cos, sin = rotation(side, config.width // config.heads)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
 
     def forward(self, xt: Tensor, level: Tensor, words: Words) -> Tensor:
         """xt: (B, C, S, S) of about unit variance; level: (B,); S may differ from the one trained at."""
@@ -87,11 +92,9 @@ class DiT(nn.Module):
         return position.flatten(1).T
 
     def _rotations(self, side: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        if side != self.config.size // self.config.patch:
-            self_rotation = rotation(side, self.config.width // self.config.heads)
-        else:
-            self_rotation = self._rotation
-        cos, sin = self_rotation
+        if side == self.config.size // self.config.patch:
+            return self.cos, self.sin
+        cos, sin = rotation(side, self.config.width // self.config.heads)
         return cos.to(device), sin.to(device)
 
 

@@ -12,16 +12,24 @@ def zero_start(layer: nn.Module) -> None:
     layer.starts_at_zero = True  # type: ignore[assignment]
 
 
+def starts_at(layer: nn.Module, **values: float) -> None:
+    """Mark parameters of this layer, by their names, that start at a value of their own, such as a temperature."""
+    layer.own_starts = values  # type: ignore[assignment]
+
+
 @torch.no_grad()
 def initialise(network: nn.Module, seed: int) -> None:
     """Fill every parameter: matrices and kernels Gaussian with variance 1/fan_in, embeddings with std 0.02,
-    norms with one, biases, tables and the layers marked by `zero_start` with zero.
+    norms with one, biases, tables and the layers marked by `zero_start` with zero, what `starts_at` names as it says.
 
     fan_in: the product of all dimensions but the first. Source: LeCun et al. 1998, section 4.6.
     """
     for path, module in network.named_modules():
+        own = getattr(module, "own_starts", {})
         for name, parameter in module.named_parameters(recurse=False):
-            if getattr(module, "starts_at_zero", False) or (parameter.ndim < 2 and name != "weight"):
+            if name in own:
+                parameter.fill_(own[name])
+            elif getattr(module, "starts_at_zero", False) or (parameter.ndim < 2 and name != "weight"):
                 parameter.zero_()
             elif isinstance(module, nn.RMSNorm | nn.GroupNorm | nn.LayerNorm):
                 parameter.fill_(1)

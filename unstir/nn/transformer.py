@@ -69,3 +69,10 @@ class ModulatedBlock(nn.Module):
         x = x + self.words(self.norm_words(x), words, mask)
         out: Tensor = x + (1 + gate2) * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
         return out
+
+
+def compile_blocks(network: nn.Module) -> None:
+    """Let torch compile every transformer block in the network, in place. Equal blocks are compiled once."""
+    for module in network.modules():
+        if isinstance(module, Block | ModulatedBlock):
+            module.compile(dynamic=False)

@@ -1,6 +1,6 @@
 """Which pictures and words come next: a pure function of the seed and the training clock."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -32,6 +32,11 @@ def batch_at(pictures: Pictures, model: Diffusion, config: TrainConfig, images_s
     captions = captions_at([pictures.captions[row] for row in rows], config, images_seen)
     pixels = torch.from_numpy(np.ascontiguousarray(pictures.pixels[rows]))
     return Batch(to_model(pixels.to(model.device)), model.tokenize(captions))
+
+
+def batches(pictures: Pictures, model: Diffusion, config: TrainConfig) -> Callable[[int], Batch]:
+    """`batch_at` as a function of the training clock alone."""
+    return lambda images_seen: batch_at(pictures, model, config, images_seen)
 
 
 def rng_at(config: TrainConfig, images_seen: int, device: torch.device) -> torch.Generator:

@@ -9,6 +9,7 @@ from unstir.models.diffusion import Diffusion, DiffusionConfig
 from unstir.nn.start import initialise
 from unstir.nn.text import TextConfig
 from unstir.text.tokenizer import Tokenizer
+from unstir.train.batches import batches
 from unstir.train.loop import Run
 from unstir.train.recipe import Recipe
 
@@ -51,6 +52,7 @@ def new_model(recipe: Recipe, pictures: Pictures) -> Diffusion:
     return model
 
 
-def begin(recipe: Recipe, pictures: Pictures, folder: Path) -> Run:
+def begin(recipe: Recipe, pictures: Pictures, folder: Path) -> Run[Diffusion]:
     """A run in this folder, at its very start; `train` continues it where its checkpoint is."""
-    return Run(folder, new_model(recipe, pictures), pictures, recipe.train)
+    model = new_model(recipe, pictures)
+    return Run(folder, model, pictures, recipe.train, batches(pictures, model, recipe.train))

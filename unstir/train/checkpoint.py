@@ -39,8 +39,9 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
 def load(folder: Path) -> Checkpoint | None:
     """The checkpoint of the run in this folder, or None if it has none yet; UserError if it cannot be read."""
     path = folder / NAME
-    for stray in folder.rglob(".*.tmp"):
-        stray.unlink(missing_ok=True)  # left by a run that was killed while writing this, a sample grid, the model …
+    for pattern in (".*.tmp", ".tmp*"):  # ours, and those of safetensors, which writes to a file of its own first
+        for stray in folder.rglob(pattern):
+            stray.unlink(missing_ok=True)  # left by a run that was killed while writing this, a grid, the model …
     if not path.exists():
         return None
     try:

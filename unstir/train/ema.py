@@ -1,7 +1,9 @@
 """The average of the weights over the recent past, which samples better than the weights themselves."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from unstir.models.generative import Trainable
 
 
 class Average:
@@ -11,12 +13,12 @@ class Average:
     Source: Karras et al. 2024 (EDM2), eq. 2 and 3, algorithm 2.
     """
 
-    def __init__(self, model: nn.Module, width: float) -> None:
+    def __init__(self, model: Trainable, width: float) -> None:
         self.gamma = gamma_of(width)
         self.weights = {name: p.detach().clone() for name, p in model.named_parameters()}
 
     @torch.no_grad()
-    def update(self, model: nn.Module, images_seen: int, batch_size: int) -> None:
+    def update(self, model: Trainable, images_seen: int, batch_size: int) -> None:
         """Take in the weights reached after `images_seen` pictures, the last `batch_size` of them new."""
         keep = (1 - batch_size / images_seen) ** (self.gamma + 1)
         current = [p.detach() for _, p in model.named_parameters()]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from unstir.train.config import TrainConfig
+from unstir.train.muon import Muon
 
 
 class Optimiser:
@@ -21,10 +22,7 @@ class Optimiser:
         rest = [(n, p) for n, p in named if n not in chosen]
         self._parts: list[tuple[torch.optim.Optimizer, list[str], float]] = []
         if matrices:
-            # The update of an m×n matrix is scaled by sqrt(max(1, m/n)) ("original"): Jordan et al. 2024.
-            muon = torch.optim.Muon(
-                [p for _, p in matrices], lr=config.muon_lr, momentum=0.95, weight_decay=config.weight_decay
-            )
+            muon = Muon([p for _, p in matrices], lr=config.muon_lr, weight_decay=config.weight_decay)
             self._parts.append((muon, [n for n, _ in matrices], config.muon_lr))
         if rest:
             adamw = torch.optim.AdamW(

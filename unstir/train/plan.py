@@ -103,7 +103,7 @@ def spread(pictures: Pictures) -> float:
     return max(0.05, round(sample.std().item(), 2))
 
 
-def measured_rate(run: Run, seconds: float = 6.0) -> float:
+def measured_rate(run: Run[Diffusion], seconds: float = 6.0) -> float:
     """Pictures a second that this run trains at: a few real steps, after which the run is as it was before.
 
     The median of the steps, after two that warm up (and compile).
@@ -121,7 +121,8 @@ def measured_rate(run: Run, seconds: float = 6.0) -> float:
     initialise(run.model, run.config.seed)
     run.optimisers = {name: Optimiser(part, run.config) for name, part in run.model.parts().items()}
     run.average = Average(run.model, run.config.ema)
-    run.images_seen, run.loss_sum, run.loss_count = 0, 0.0, 0
+    run.images_seen, run.loss_count = 0, 0
+    run.loss_sum.zero_()
     return run.config.batch_size / statistics.median(times)
 
 

@@ -20,6 +20,7 @@ from unstir.files import write_atomic
 from unstir.models.build import build, describe, frozen, sampling_of
 from unstir.models.diffusion import Diffusion, Sampling
 from unstir.nn.start import initialise
+from unstir.train.batches import batches
 from unstir.train.config import TrainConfig
 from unstir.train.loop import Run
 from unstir.weights.modelfile import save_model
@@ -47,7 +48,7 @@ def exists(folder: Path) -> bool:
 def free(folder: Path) -> bool:
     """Whether a run may begin here: nothing is there, or only what a beginning that was stopped has left."""
     ours = {LOCK, PICTURES, f"{PICTURES}/{PIXELS}", f"{PICTURES}/{LISTING}"}
-    found = (path for path in folder.rglob("*") if not path.name.endswith(".tmp"))
+    found = (path for path in folder.rglob("*") if not path.name.endswith(".tmp") and not path.name.startswith(".tmp"))
     return all(path.relative_to(folder).as_posix() in ours for path in found)
 
 
@@ -93,7 +94,7 @@ def read_plan(folder: Path) -> Begun:
         raise UserError(f"{path} is damaged ({error}); begin the run anew in another folder") from None
 
 
-def open_run(folder: Path, device: str) -> tuple[Run, Begun]:
+def open_run(folder: Path, device: str) -> tuple[Run[Diffusion], Begun]:
     """The run in this folder, at its start: `train` then continues it from its checkpoint. UserError if damaged."""
     begun = read_plan(folder)
     try:
@@ -101,7 +102,9 @@ def open_run(folder: Path, device: str) -> tuple[Run, Begun]:
     except ValueError as error:
         raise UserError(f"{folder / PLAN} describes a model that cannot be built: {error}") from None
     initialise(model, begun.train.seed)
-    return Run(folder, model.to(device), Pictures.load(folder / PICTURES), begun.train), begun
+    model.to(device)
+    pictures = Pictures.load(folder / PICTURES)
+    return Run(folder, model, pictures, begun.train, batches(pictures, model, begun.train)), begun
 
 
 @contextmanager
@@ -121,7 +124,7 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def export(run: Run, begun: Begun) -> None:
+def export(run: Run[Diffusion], begun: Begun) -> None:
     """Write the run's averaged weights as a model file."""
     notes = begun.notes | {"images_seen": run.images_seen, "images": run.config.images, "data": begun.data}
     save_model(run.folder / MODEL, run.model, run.average.weights, begun.sampling, notes)

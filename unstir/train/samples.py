@@ -15,7 +15,7 @@ from unstir.train.loop import Run
 
 
 @contextmanager
-def averaged(run: Run) -> Iterator[Diffusion]:
+def averaged(run: Run[Diffusion]) -> Iterator[Diffusion]:
     """The run's model with the averaged weights in place of its own, for the length of the block."""
     own = {name: p.detach().clone() for name, p in run.model.named_parameters()}
     with torch.no_grad():
@@ -35,10 +35,10 @@ def draw(model: Diffusion, prompts: Sequence[str], seeds: Sequence[int], samplin
     return list(to_pixels(last.x0).cpu().numpy())
 
 
-def sampler_grid(prompts: Sequence[str], sampling: Sampling, columns: int = 8) -> Callable[[Run], None]:
+def sampler_grid(prompts: Sequence[str], sampling: Sampling, columns: int = 8) -> Callable[[Run[Diffusion]], None]:
     """A `sample` argument for `train`: writes RUN/samples/<pictures seen>.png with picture i of seed i."""
 
-    def sample(run: Run) -> None:
+    def sample(run: Run[Diffusion]) -> None:
         with averaged(run) as model:
             pictures = draw(model, prompts, range(len(prompts)), sampling)
         scale = max(1, 96 // model.shape[-1])

@@ -4,20 +4,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from unstir.errors import UserError
 from unstir.files import write_atomic
-from unstir.models.build import build, describe, sampling_of
+from unstir.models.build import WrongKind, build_as, describe, sampling_of
+from unstir.models.clip import Clip
 from unstir.models.diffusion import Diffusion, Sampling
 
 HEADER = "unstir"
 DEFAULT = Path(__file__).parent / "icons.safetensors"
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Loaded:
 
 def save_model(
     path: Path,
-    model: Diffusion,
+    model: Diffusion | Clip,
     weights: Mapping[str, Tensor] | None = None,
     sampling: Sampling | None = None,
     notes: Mapping[str, Any] | None = None,
@@ -40,6 +43,7 @@ def save_model(
 ) -> None:
     """Write the model (or other weights of the same names, such as an average) to one file, atomically.
 
+    sampling: default dials of a model that draws.
     dtype: of the stored weights. float16 keeps three more bits of each weight than bfloat16 at the same size.
     """
     weights = dict(model.named_parameters()) if weights is None else weights
@@ -47,7 +51,9 @@ def save_model(
     broken = [name for name, value in tensors.items() if not value.isfinite().all()]
     if broken:
         raise ValueError(f"{len(broken)} weights are not finite in {dtype}, {broken[0]} among them")
-    header = describe(model) | {"sampling": asdict(sampling or Sampling()), "notes": dict(notes or {})}
+    header = describe(model) | {"notes": dict(notes or {})}
+    if isinstance(model, Diffusion):
+        header["sampling"] = asdict(sampling or Sampling())
     text = json.dumps(header, ensure_ascii=False, sort_keys=True)
     write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata={HEADER: text}))
 
@@ -77,19 +83,38 @@ def read_header(path: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def load_model(path: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Loaded:
-    """Read a model file, memory-mapped, straight into a model that was laid out without memory.
+    """The diffusion model of a file, or of a run folder, ready to draw. UserError where there is none.
 
     dtype: of the weights in memory; None: as suits the device (bfloat16 where the processor is fast at it).
     """
     path = find_model(path)
+    model, header = _opened(Diffusion, path, device, dtype or fast_dtype(device))
+    try:
+        sampling = sampling_of(header.get("sampling", {}))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} has dials that make no sense: {error}") from None
+    return Loaded(model, sampling, header.get("notes", {}), path)
+
+
+def load_clip(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Clip:
+    """The CLIP model of a file, or of a run folder, ready to compare. UserError where there is none.
+
+    dtype: of the weights in memory. float32, or two machines would not measure the same.
+    """
+    return _opened(Clip, find_model(path), device, dtype)[0]
+
+
+def _opened(kind: type[M], path: Path, device: str, dtype: torch.dtype) -> tuple[M, dict[str, Any]]:
+    """The model and the header of a file, read memory-mapped, straight into a model laid out without memory."""
     metadata, names = read_header(path)
     if HEADER not in metadata:
         raise UserError(f"{path} holds weights but no unstir model; give a file that unstir wrote")
     try:
         header = json.loads(metadata[HEADER])
         with torch.device("meta"):
-            model = build(header)
-        sampling = sampling_of(header.get("sampling", {}))
+            model = build_as(kind, header)
+    except WrongKind as error:
+        raise UserError(f"{path} cannot be used here: {error}") from None
     except (ValueError, KeyError, TypeError, ArithmeticError, RuntimeError) as error:
         # The last two come from sizes that make no sense: a patch of 0, a negative width.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -98,15 +123,15 @@ def load_model(path: Path, device: str = "cpu", dtype: torch.dtype | None = None
     if set(names) != set(wanted):
         odd = sorted(set(names) ^ set(wanted))
         raise UserError(f"{path} does not hold the weights that its header describes: {odd[0]}, {len(odd)} in all")
-    dtype = dtype or fast_dtype(device)
     with safe_open(str(path), framework="pt") as file:
         weights = {name: file.get_tensor(name).to(device, dtype) for name in names}
     for name, value in weights.items():
         if value.shape != wanted[name].shape:
             raise UserError(f"{path}: {name} has the shape {tuple(value.shape)}, its header says another")
     model.load_state_dict(weights, assign=True)
+    model.to(device)  # constants that are no weights
     model.requires_grad_(False)
-    return Loaded(model.eval(), sampling, header.get("notes", {}), path)
+    return model.eval(), header
 
 
 def fast_dtype(device: str) -> torch.dtype:

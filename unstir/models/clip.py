@@ -1,0 +1,168 @@
+"""CLIP: pictures and words as vectors in one space, near to each other where they belong together."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unstir.models.across import place
+from unstir.models.augment import DIALS, jitter
+from unstir.models.contrast import sigmoid_loss, softmax_loss
+from unstir.nn.start import starts_at
+from unstir.nn.vision import VisionConfig, VisionTransformer
+from unstir.nn.words import ClipText, ClipTextConfig
+from unstir.text.tokenizer import Tokenizer
+
+STARTS = {"softmax": (1 / 0.07, 0.0), "sigmoid": (10.0, -10.0)}
+"""For each loss the scale and bias that training starts with. Source: CLIP, section 2.5; SigLIP, section 3.2."""
+
+LARGEST_SCALE = 100.0
+"""Of the softmax loss, whose scale would otherwise grow until training is unstable. Source: CLIP, section 2.5."""
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """width: of the space that pictures and words share.  loss: "softmax" (CLIP) or "sigmoid" (SigLIP).
+
+    scale, bias: of the cosines, to start with; None: as in the paper of the loss. The softmax loss has no bias.
+    augment: train on slightly moved, turned and resized pictures.
+    """
+
+    vision: VisionConfig
+    text: ClipTextConfig
+    width: int = 512
+    loss: str = "softmax"
+    scale: float | None = None
+    bias: float | None = None
+    augment: bool = False
+
+    def __post_init__(self) -> None:
+        if self.loss not in STARTS:
+            raise ValueError(f"there is no contrastive loss {self.loss!r}; there are: {', '.join(STARTS)}")
+        if self.bias is not None and self.loss == "softmax":
+            raise ValueError("the softmax loss does not change with a bias, so it has none")
+        if self.scale is not None and not self.scale > 0:
+            raise ValueError(f"cosines are scaled by a positive number, got {self.scale}")
+
+
+class ClipBatch(NamedTuple):
+    """A batch, or this process's rows of it: b of B, and b = B where there is one process.
+
+    x0: (b, C, S, S) in [-1, 1].  ids: (b, L) tokens of the captions.  same: (B, B) bool, of the whole batch: whether
+    caption i is also true of picture j. Its diagonal is True.
+    """
+
+    x0: Tensor
+    ids: Tensor
+    same: Tensor
+
+
+class Clip(nn.Module):
+    """Two encoders, each with a linear map into the shared space. Trainable by the one loop."""
+
+    def __init__(self, config: ClipConfig, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        self.vision = VisionTransformer(config.vision)
+        self.text = ClipText(config.text)
+        self.project_picture = nn.Linear(config.vision.width, config.width, bias=False)
+        self.project_words = nn.Linear(config.text.width, config.width, bias=False)
+        scale, bias = STARTS[config.loss]
+        start = {"log_scale": math.log(config.scale or scale)}
+        self.log_scale = nn.Parameter(torch.tensor(start["log_scale"]))
+        if config.loss == "sigmoid":
+            start["bias"] = bias if config.bias is None else config.bias
+            self.bias = nn.Parameter(torch.tensor(start["bias"]))
+        starts_at(self, **start)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, side, side) of the pictures that it reads."""
+        vision = self.config.vision
+        return vision.channels, vision.size, vision.size
+
+    @property
+    def device(self) -> torch.device:
+        return self.log_scale.device
+
+    @property
+    def scale(self) -> Tensor:
+        """What cosines are multiplied by in the loss, (): the inverse of CLIP's temperature."""
+        log_scale = self.log_scale.float()
+        if self.config.loss == "softmax":
+            log_scale = log_scale.clamp(max=math.log(LARGEST_SCALE))
+        return log_scale.exp()
+
+    # Vectors
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """(B, L) int64 on the model's device. Raises TooLong where a text does not fit."""
+        return torch.tensor(self.tokenizer.encode(texts, self.config.text.length), device=self.device)
+
+    def embed_pictures(self, x0: Tensor) -> Tensor:
+        """x0: (B, C, S, S) in [-1, 1], premultiplied if C = 4. Returns (B, width) float32 unit vectors."""
+        return F.normalize(self.project_picture(self.vision(x0)).float(), dim=-1)
+
+    def embed_ids(self, ids: Tensor) -> Tensor:
+        """ids: (B, L) from `tokenize`. Returns (B, width) float32 unit vectors."""
+        return F.normalize(self.project_words(self.text(ids)).float(), dim=-1)
+
+    @torch.no_grad()
+    def embed_words(self, texts: Sequence[str]) -> Tensor:
+        """(B, width) float32 unit vectors. Each text is encoded alone, so that its bits do not depend on the others;
+        thousands are faster by `embed_ids`.
+        """
+        return torch.cat([self.embed_ids(self.tokenize([text])) for text in texts])
+
+    @torch.no_grad()
+    def similarity(self, texts: Sequence[str], x0: Tensor) -> Tensor:
+        """(texts, pictures): the cosine of every text with every picture."""
+        return self.embed_words(texts) @ self.embed_pictures(x0).T
+
+    # Training
+
+    def parts(self) -> dict[str, nn.Module]:
+        """One loss trains all of it."""
+        return {"main": self}
+
+    def compile_loss(self) -> None:
+        """Let torch compile both encoders: faster steps after a minute or so of waiting.
+
+        What follows them is small, and talks to other processes, which the compiler would have to stop for.
+        """
+        self.embedded = torch.compile(self.embedded)  # type: ignore[method-assign]
+
+    def embedded(self, x0: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """`embed_pictures` and `embed_ids` of a batch."""
+        return self.embed_pictures(x0), self.embed_ids(ids)
+
+    def losses(self, batch: ClipBatch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
+        """("main", the loss of this process's rows). rng: alike in all processes, on the device of the pictures."""
+        if self.config.loss == "softmax":
+            self._hold_scale()
+        x0 = batch.x0
+        if self.config.augment and self.training:
+            # Drawn for the whole batch: what happens to a picture does not depend on how many processes share it.
+            uniform = torch.rand(DIALS, len(batch.same), generator=rng, device=x0.device)
+            x0 = jitter(x0, uniform[:, place().rows(len(batch.same))])
+        pictures, captions = self.embedded(x0, batch.ids)
+        # Scaled by up to 100, cosines in bfloat16 would be off by whole tenths.
+        with torch.autocast(x0.device.type, enabled=False):
+            if self.config.loss == "softmax":
+                loss = softmax_loss(captions, pictures, batch.same, self.scale)
+            else:
+                loss = sigmoid_loss(captions, pictures, batch.same, self.scale, self.bias.float())
+        yield "main", loss
+
+    @torch.no_grad()
+    def _hold_scale(self) -> None:
+        """Put the scale back where the last step has left its range.
+
+        A clamp alone has no gradient beyond its end: a scale that was once pushed over it would stay there for good.
+        """
+        self.log_scale.clamp_(max=math.log(LARGEST_SCALE))

@@ -1,0 +1,135 @@
+"""Batches of scenes: planned ahead by other processes, painted on the device."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing import get_context
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from unstir.data.order import order
+from unstir.data.pictures import Pictures
+from unstir.data.scenes import Drawing, Mix, SceneMaker, drawn_box
+from unstir.diffusion.noise import mixed
+from unstir.models.diffusion import Batch
+from unstir.text.tokenizer import Tokenizer
+from unstir.train.batches import CAPTION, ORDER
+from unstir.train.compose import Plans, compose, plans
+from unstir.train.config import TrainConfig
+
+AHEAD = 2
+"""Batches that each planning process has in hand."""
+
+
+@dataclass(frozen=True)
+class Planner:
+    """What comes after so many pictures, as numbers. index: rows, as often in an epoch as each shall be seen."""
+
+    drawings: Sequence[Drawing]
+    index: npt.NDArray[np.int64]
+    tokenizer: Tokenizer
+    length: int
+    config: TrainConfig
+    mix: Mix
+
+    @cached_property
+    def maker(self) -> SceneMaker:
+        return SceneMaker(self.drawings, self.mix, self.fits)
+
+    def fits(self, caption: str) -> bool:
+        """Whether the model can read this caption to its end."""
+        return len(self.tokenizer.tokens(caption)) <= self.length
+
+    def at(self, images_seen: int) -> tuple[Plans, npt.NDArray[np.int64]]:
+        """The scenes of the next batch, and the tokens (B, L) of what is said of them."""
+        config = self.config
+        places = order(len(self.index), mixed(config.seed, ORDER), images_seen, config.batch_size)
+        rng = np.random.Generator(np.random.Philox(key=mixed(config.seed, images_seen, CAPTION)))
+        scenes = [self.maker.scene(int(row), rng) for row in self.index[places]]
+        captions = ["" if rng.random() < config.caption_dropout else scene.caption for scene in scenes]
+        return plans(scenes), np.array(self.tokenizer.encode(captions, self.length), np.int64)
+
+
+_planner: Planner | None = None
+
+
+def _begin(planner: Planner) -> None:
+    global _planner
+    _planner = planner
+    torch.set_num_threads(1)
+
+
+def _plan(images_seen: int) -> tuple[Plans, npt.NDArray[np.int64]]:
+    assert _planner is not None
+    return _planner.at(images_seen)
+
+
+class SceneBatches:
+    """A `next_batch` for `Run`: a pure function of the training clock, made early where processes are given.
+
+    pixels: (N, S, S, 4) uint8, on the device where the scenes are painted.  workers: planning processes, or 0.
+    """
+
+    def __init__(self, pixels: torch.Tensor, planner: Planner, workers: int = 0) -> None:
+        self.pixels, self.planner, self.workers = pixels, planner, workers
+        self._coming: dict[int, Future[tuple[Plans, npt.NDArray[np.int64]]]] = {}
+        self._pool = (
+            ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(planner,))
+            if workers
+            else None
+        )
+
+    def __call__(self, images_seen: int) -> Batch:
+        planned, ids = self._planned(images_seen)
+        with torch.no_grad():
+            x0 = compose(self.pixels, planned)
+        sent = torch.from_numpy(ids)
+        if self.pixels.is_cuda:
+            sent = sent.pin_memory()
+        return Batch(x0, sent.to(self.pixels.device, non_blocking=True))
+
+    def close(self) -> None:
+        """Let the planning processes go."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> "SceneBatches":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _planned(self, images_seen: int) -> tuple[Plans, npt.NDArray[np.int64]]:
+        if self._pool is None:
+            return self.planner.at(images_seen)
+        step = self.planner.config.batch_size
+        for later in range(images_seen, images_seen + step * self.workers * AHEAD, step):
+            if later not in self._coming:
+                self._coming[later] = self._pool.submit(_plan, later)
+        coming = self._coming.pop(images_seen)
+        for passed in [seen for seen in self._coming if seen < images_seen]:
+            self._coming.pop(passed).cancel()  # the clock has jumped over them
+        return coming.result()
+
+
+def drawings_of(pictures: Pictures) -> list[Drawing]:
+    """What scenes need to know of pictures, from their metadata: name, tags, phrase, style, thing, dark."""
+    out = []
+    for pixels, meta in zip(pictures.pixels, pictures.meta, strict=True):
+        tags = meta.get("tags")
+        name = str(meta["name"])
+        out.append(
+            Drawing(
+                name,
+                tuple(str(tag) for tag in tags if tag != name) if isinstance(tags, list) else (),
+                str(meta["phrase"]),
+                str(meta["style"]),
+                drawn_box(pixels[..., 3]),
+                bool(meta.get("thing")),
+                bool(meta.get("dark")),
+            )
+        )
+    return out
