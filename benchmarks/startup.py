@@ -38,6 +38,7 @@ def main() -> None:
             "import torch": [sys.executable, "-c", "import torch"],
             "unstir --help": [*unstir, "--help"],
             "unstir generate": generate,
+            "… --steps 4": [*generate, "--steps", "4"],
         }
         for command in commands.values():
             seconds(command)  # once for the file cache and the compiled .pyc files

@@ -15,7 +15,8 @@ from unstir.nn.start import initialise
 from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
 from unstir.text.tokenizer import Tokenizer
-from unstir.weights.modelfile import HEADER, fast_dtype, load_model, save_model
+from unstir.weights.eighths import packed, unpacked
+from unstir.weights.modelfile import HEADER, Few, fast_dtype, load_model, save_model
 
 TOKENIZER = Tokenizer.train(["a red circle", "ein grüner Kreis ☃"], 280)
 TEXT = TextConfig(vocabulary=len(TOKENIZER), length=8, width=32, depth=1, heads=2)
@@ -254,3 +255,48 @@ def test_a_header_length_beyond_all_reason(saved):
     content = saved.read_bytes()
     saved.write_bytes(struct.pack("<Q", 2**62) + content[8:])
     assert "not a readable safetensors file" in told(saved)
+
+
+def test_eight_bits(tmp_path):
+    rows = torch.randn(96, 64, generator=torch.manual_seed(0)) * torch.logspace(-6, 3, 96)[:, None]
+    small = torch.randn(8, 8, generator=torch.manual_seed(1))
+    stored = packed({"a": rows, "b": small, "empty": torch.zeros(64, 64)})
+    assert stored["a"].dtype == torch.int8
+    assert stored["b"].dtype == torch.float16
+    back = unpacked(stored["a"], stored["scale/a"])
+    assert ((back - rows).abs() <= rows.abs().amax(1, keepdim=True) / 127 * 0.51).all()
+    assert (unpacked(stored["empty"], stored["scale/empty"]) == 0).all()
+    with pytest.raises(ValueError, match="do not go with"):
+        unpacked(stored["a"], stored["scale/a"][:5])
+
+
+def test_one_file_for_many_steps_and_for_few(tmp_path):
+    model = model_of()
+    name = "blocks.0.attention.qkv.weight"
+    rows, columns = dict(model.network.named_parameters())[name].shape
+    generator = torch.manual_seed(2)
+    deltas = {name: (torch.randn(2, columns, generator=generator), torch.randn(rows, 2, generator=generator))}
+    few = Few(6, Sampling(steps=4, guidance_scale=1.0, sampler="ddim"), deltas)
+    path = tmp_path / "both.safetensors"
+    save_model(path, model, sampling=Sampling(steps=24), few=few)
+    many, alike, quick = (load_model(path, dtype=torch.float32, steps=steps) for steps in (None, 7, 4))
+    assert (many.few, alike.few, quick.few) == (False, False, True)
+    assert many.sampling.steps == alike.sampling.steps == 24
+    assert quick.sampling == few.sampling
+    for key, weight in many.model.named_parameters():
+        other = dict(quick.model.named_parameters())[key]
+        if key == f"network.{name}":
+            a, b = deltas[name]
+            assert torch.allclose(other, weight + b @ a, atol=0.05)
+            assert not torch.allclose(other, weight, atol=0.05)
+        else:
+            assert torch.equal(other, weight)
+    assert not any(p.requires_grad for p in quick.model.parameters())
+
+
+def test_a_change_that_does_not_fit_is_one_sentence(tmp_path):
+    few = Few(6, Sampling(), {"blocks.9.attention.qkv.weight": (torch.zeros(2, 8), torch.zeros(8, 2))})
+    save_model(tmp_path / "odd.safetensors", model_of(), few=few)
+    load_model(tmp_path / "odd.safetensors")
+    with pytest.raises(UserError, match="does not fit"):
+        load_model(tmp_path / "odd.safetensors", steps=4)

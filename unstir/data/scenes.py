@@ -125,7 +125,7 @@ class SceneMaker:
         name = plural(self.drawings[row].name)
         words = name if n > 2 and rng.random() < 0.1 else f"{n if rng.random() < 0.1 else NUMBERS[n]} {name}"
         boxes = _shaken(COUNT_BOXES[n][int(rng.integers(len(COUNT_BOXES[n])))], rng)
-        return words, tuple(self._put(row, box) for box in boxes)
+        return words, tuple(self.put(row, box) for box in boxes)
 
     def _two(self, row: int, rng: np.random.Generator) -> tuple[str, tuple[Placed, ...]]:
         other = self._partner(row, rng)
@@ -133,7 +133,7 @@ class SceneMaker:
         with_articles = rng.random() < 0.6
         one, two = self._called(row, with_articles, rng), self._called(other, with_articles, rng)
         left, right = _shaken(SIDE_BY_SIDE, rng)
-        return f"{one} and {two}", (self._put(first, left), self._put(second, right))
+        return f"{one} and {two}", (self.put(first, left), self.put(second, right))
 
     def _relation(self, row: int, rng: np.random.Generator) -> tuple[str, tuple[Placed, ...]]:
         other = self._partner(row, rng)
@@ -146,8 +146,8 @@ class SceneMaker:
         a, b = _shaken(boxes, rng, 0.0 if stand else 0.02)
         rows = (row, other) if first_is_first else (other, row)
         if not stand:
-            return words, (self._put(rows[0], a), self._put(rows[1], b))
-        return words, (self._put(rows[1], b, upright=-1), self._put(rows[0], a, upright=1))
+            return words, (self.put(rows[0], a), self.put(rows[1], b))
+        return words, (self.put(rows[1], b, upright=-1), self.put(rows[0], a, upright=1))
 
     def _called(self, row: int, articles: bool, rng: np.random.Generator) -> str:
         drawing = self.drawings[row]
@@ -156,7 +156,7 @@ class SceneMaker:
             name = drawing.synonyms[int(rng.integers(len(drawing.synonyms)))]
         return with_article(name) if articles else name
 
-    def _put(self, row: int, cell: Box, upright: int = 0) -> Placed:
+    def put(self, row: int, cell: Box, upright: int = 0) -> Placed:
         """What is drawn, as large as the cell allows (but not enlarged), in its middle.
 
         upright: 1 to stand on the cell's bottom, -1 to hang from its top.

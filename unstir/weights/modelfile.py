@@ -16,21 +16,41 @@ from unstir.files import write_atomic
 from unstir.models.build import WrongKind, build_as, describe, sampling_of
 from unstir.models.clip import Clip
 from unstir.models.diffusion import Diffusion, Sampling
+from unstir.nn.lowrank import Deltas, apply_deltas
+from unstir.weights.eighths import SCALE, packed, unpacked
 
 HEADER = "unstir"
+FEW = "few/"
 DEFAULT = Path(__file__).parent / "icons.safetensors"
+DEFAULT_CLIP = Path(__file__).parent / "icons_clip.safetensors"
 
 M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
+class Few:
+    """A change of the weights under which few steps suffice.
+
+    most: up to so many steps it is taken.  sampling: the dials that go with it.  deltas: of the network's weights.
+    """
+
+    most: int
+    sampling: Sampling
+    deltas: Deltas
+
+
+@dataclass(frozen=True)
 class Loaded:
-    """A model with what its file says beside the weights: default dials, and notes (name, training, styles, …)."""
+    """A model with what its file says beside the weights: default dials, and notes (name, training, styles, …).
+
+    few: whether these are its weights for few steps.
+    """
 
     model: Diffusion
     sampling: Sampling
     notes: dict[str, Any]
     path: Path
+    few: bool = False
 
 
 def save_model(
@@ -40,20 +60,29 @@ def save_model(
     sampling: Sampling | None = None,
     notes: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float16,
+    few: Few | None = None,
 ) -> None:
     """Write the model (or other weights of the same names, such as an average) to one file, atomically.
 
     sampling: default dials of a model that draws.
-    dtype: of the stored weights. float16 keeps three more bits of each weight than bfloat16 at the same size.
+    dtype: of the stored weights. float16 keeps three more bits of each weight than bfloat16 at the same size; int8
+        halves the file again, with a scale for each row (see `eighths`).
     """
     weights = dict(model.named_parameters()) if weights is None else weights
-    tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in weights.items()}
+    if dtype == torch.int8:
+        tensors = packed(weights)
+    else:
+        tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in weights.items()}
     broken = [name for name, value in tensors.items() if not value.isfinite().all()]
     if broken:
         raise ValueError(f"{len(broken)} weights are not finite in {dtype}, {broken[0]} among them")
     header = describe(model) | {"notes": dict(notes or {})}
     if isinstance(model, Diffusion):
         header["sampling"] = asdict(sampling or Sampling())
+    if few is not None:
+        header["few"] = {"most": few.most, "sampling": asdict(few.sampling)}
+        for name, pair in few.deltas.items():
+            tensors |= {f"{FEW}{k}/{name}": part.to("cpu", torch.float16).contiguous() for k, part in enumerate(pair)}
     text = json.dumps(header, ensure_ascii=False, sort_keys=True)
     write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata={HEADER: text}))
 
@@ -82,18 +111,33 @@ def read_header(path: Path) -> tuple[dict[str, str], list[str]]:
         ) from None
 
 
-def load_model(path: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Loaded:
+def load_model(path: Path, device: str = "cpu", dtype: torch.dtype | None = None, steps: int | None = None) -> Loaded:
     """The diffusion model of a file, or of a run folder, ready to draw. UserError where there is none.
 
     dtype: of the weights in memory; None: as suits the device (bfloat16 where the processor is fast at it).
+    steps: how many will be taken: for few, the weights and dials for few where the file has them.
     """
     path = find_model(path)
-    model, header = _opened(Diffusion, path, device, dtype or fast_dtype(device))
+    dtype = dtype or fast_dtype(device)
+    model, header = _opened(Diffusion, path, device, dtype)
     try:
-        sampling = sampling_of(header.get("sampling", {}))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} has dials that make no sense: {error}") from None
-    return Loaded(model, sampling, header.get("notes", {}), path)
+        few = header.get("few") or {}
+        if steps is None or not few or steps > int(few["most"]):
+            return Loaded(model, sampling_of(header.get("sampling", {})), header.get("notes", {}), path)
+        sampling = sampling_of(few["sampling"])
+        # Added in float32 to the weights as stored: rounded twice they would be neither the one nor the other.
+        model, _ = _opened(Diffusion, path, device, torch.float32)
+        apply_deltas(model.network, _deltas(path))
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} has dials or weights that make no sense: {error}") from None
+    return Loaded(model.to(dtype=dtype), sampling, header.get("notes", {}), path, few=True)
+
+
+def _deltas(path: Path) -> Deltas:
+    """The change for few steps that a file holds."""
+    with safe_open(str(path), framework="pt") as file:
+        names = [name.removeprefix(f"{FEW}0/") for name in file.keys() if name.startswith(f"{FEW}0/")]  # noqa: SIM118
+        return {name: (file.get_tensor(f"{FEW}0/{name}"), file.get_tensor(f"{FEW}1/{name}")) for name in names}
 
 
 def load_clip(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Clip:
@@ -120,14 +164,24 @@ def _opened(kind: type[M], path: Path, device: str, dtype: torch.dtype) -> tuple
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"{path} describes a model that cannot be built: {reason}") from None
     wanted = dict(model.named_parameters())
-    if set(names) != set(wanted):
-        odd = sorted(set(names) ^ set(wanted))
+    names = [name for name in names if not name.startswith(FEW)]
+    scales = {name for name in names if name.startswith(SCALE)}
+    if set(names) - scales != set(wanted) or not {name.removeprefix(SCALE) for name in scales} <= set(wanted):
+        odd = sorted((set(names) - scales) ^ set(wanted)) or sorted(scales)
         raise UserError(f"{path} does not hold the weights that its header describes: {odd[0]}, {len(odd)} in all")
     with safe_open(str(path), framework="pt") as file:
-        weights = {name: file.get_tensor(name).to(device, dtype) for name in names}
-    for name, value in weights.items():
-        if value.shape != wanted[name].shape:
+        stored = {name: file.get_tensor(name) for name in names}
+    weights = {}
+    for name, like in wanted.items():
+        value = stored[name]
+        if value.shape != like.shape:
             raise UserError(f"{path}: {name} has the shape {tuple(value.shape)}, its header says another")
+        if SCALE + name in scales:
+            try:
+                value = unpacked(value, stored[SCALE + name])
+            except ValueError as error:
+                raise UserError(f"{path}: {name} cannot be read: {error}") from None
+        weights[name] = value.to(device, dtype)
     model.load_state_dict(weights, assign=True)
     model.to(device)  # constants that are no weights
     model.requires_grad_(False)
