@@ -3,6 +3,6 @@
 import subprocess
 import sys
 
-for name in ("sampler_overhead", "batching", "startup"):
+for name in ("sampler_overhead", "batching", "startup", "clip"):
     print(f"\n{name}", flush=True)
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

@@ -1,24 +1,34 @@
 """Training runs as Python functions that return their configuration, with the figures they reached.
 
-A recipe NAME is the function `NAME` in the file recipes/NAME.py.
+A recipe NAME is the function NAME in the file recipes/NAME.py, with _ for -.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from unstir.errors import UserError
-from unstir.train.recipe import Recipe
+from unstir.train.recipe import ClipRecipe, Recipe
 
 
-def table() -> dict[str, Callable[[], Recipe]]:
+def table() -> Mapping[str, Callable[[], Recipe | ClipRecipe]]:
     """Every recipe by name."""
+    from recipes.clip_digits import clip_digits
+    from recipes.clip_shapes import clip_shapes
     from recipes.digits import digits
     from recipes.icons import icons
+    from recipes.icons_narrow import icons_narrow
     from recipes.shapes import shapes
 
-    return {"digits": digits, "icons": icons, "shapes": shapes}
+    return {
+        "clip-digits": clip_digits,
+        "clip-shapes": clip_shapes,
+        "digits": digits,
+        "icons": icons,
+        "icons-narrow": icons_narrow,
+        "shapes": shapes,
+    }
 
 
-def named(name: str) -> Recipe:
+def named(name: str) -> Recipe | ClipRecipe:
     """The recipe of this name; UserError lists them if there is none."""
     known = table()
     if name not in known:

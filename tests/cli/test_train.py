@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 import recipes
 from unstir.cli import main
+from unstir.cli.planning import expectation
 from unstir.cli.progress import duration
-from unstir.cli.train import expectation, parse_duration
+from unstir.cli.training import parse_duration
 from unstir.errors import UserError
 from unstir.image.png import load_pixels
 from unstir.models.diffusion import Sampling

@@ -1,8 +1,9 @@
 """A request as a dictionary, and the picture that it means: what `generate` and `reproduce` share."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from unstir.diffusion.denoiser import Denoiser
     from unstir.diffusion.sampler import Step
+    from unstir.models.clip import Clip
     from unstir.weights.modelfile import Loaded
 
 Request = dict[str, Any]
+
+VIEWS, MOST_VIEWS = 8, 64
+"""How many views of every predicted picture CLIP guidance takes, and may be asked for."""
 
 LARGEST = 16
 """How many times the size it was trained at a model may be asked for; beyond lies only the end of the memory."""
@@ -38,6 +44,57 @@ def open_model(model: Path | None, device: str, dtype: str | None = None) -> "Lo
     if dtype not in chosen:
         raise UserError(f"there is no number format {dtype!r} here; there are: float32, bfloat16")
     return load_model(model or DEFAULT, checked_device(device), chosen[dtype])
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """A CLIP that reads the pictures of the model that draws."""
+
+    clip: "Clip"
+    path: Path
+
+    def score(self, prompt: str) -> Callable[["Tensor"], float]:
+        """A function of one picture (1, C, S, S): 100 times its cosine with the words."""
+        from unstir.models.pixels import resized
+
+        words, side = self.clip.embed_words([prompt])[0], self.clip.shape[-1]
+        return lambda x0: 100 * float(self.clip.embed_pictures(resized(x0.to(words), side))[0] @ words)
+
+    def wish(self, scale: float) -> Request:
+        """What a request says of its CLIP guidance."""
+        return {"scale": scale, "views": VIEWS, "model": self.path.stem, "model_hash": fingerprint(self.path)}
+
+    def guidance(self, loaded: "Loaded", prompt: str, seed: int, wish: Mapping[str, Any]) -> "Callable[..., Denoiser]":
+        """The wrapper of a denoiser that a wish asks for."""
+        from unstir.diffusion.steering import likeness, steer
+        from unstir.models.augment import DIALS, jitter
+        from unstir.models.pixels import resized
+
+        model, side = loaded.model, self.clip.shape[-1]
+        scale, views = float(wish["scale"]), int(wish["views"])
+        if views > MOST_VIEWS:
+            raise UserError(f"CLIP guidance looks at up to {MOST_VIEWS} views, not {views}")
+
+        def embed(pictures: "Tensor") -> "Tensor":
+            return self.clip.embed_pictures(resized(pictures, side))
+
+        towards = likeness(embed, self.clip.embed_words([prompt])[0], seed, jitter, DIALS, views)
+        return partial(steer, towards=[towards], scale=scale, schedule=model.schedule, std=model.config.sigma_data)
+
+
+def open_judge(clip: Path | None, loaded: "Loaded") -> Judge:
+    """The CLIP of this path, or the one that ships with the package; UserError where it cannot read these pictures."""
+    from unstir.weights.modelfile import DEFAULT_CLIP, find_model, load_clip
+
+    if clip is None and not DEFAULT_CLIP.exists():
+        raise UserError("this installation ships no CLIP; name one with --clip")
+    path = find_model(clip or DEFAULT_CLIP)
+    # On the CPU wherever the model is: there its gradient has the same bits every time.
+    judge = Judge(load_clip(path), path)
+    reads, draws = judge.clip.shape[0], loaded.model.shape[0]
+    if reads != draws:
+        raise UserError(f"{path} reads pictures of {reads} channels and this model draws {draws}; name another --clip")
+    return judge
 
 
 def checked_device(device: str) -> str:
@@ -89,8 +146,10 @@ def pixels_of(x: "Tensor") -> "NDArray[np.uint8]":
     return pixels
 
 
-def draw(loaded: "Loaded", request: Request) -> Iterator["Step"]:
+def draw(loaded: "Loaded", request: Request, judge: Judge | None = None) -> Iterator["Step"]:
     """Every step of the picture of a request, as a batch of one; the last x0 is the picture.
+
+    judge: needed where the request has CLIP guidance.
 
     Raises UserError for settings that do not exist, do not fit the model, or give no picture.
     """
@@ -104,13 +163,17 @@ def draw(loaded: "Loaded", request: Request) -> Iterator["Step"]:
         if not 1 <= size <= LARGEST * side:
             raise UserError(f"this model draws up to {LARGEST * side} pixels, {LARGEST} times its own size, not {size}")
         sampling = sampling_of({name: request[name] for name in asdict(Sampling()) if name in request})
-        cond = model.encode([request["prompt"]])
-        steps = model.sample((channels, size, size), cond, [int(request["seed"])], sampling, request["negative"])
+        cond, seed, wrap = model.encode([request["prompt"]]), int(request["seed"]), None
+        if "clip" in request:
+            if judge is None:
+                raise UserError("this picture is drawn with the help of a CLIP, and there is none here")
+            wrap = judge.guidance(loaded, request["prompt"], seed, request["clip"])
+        steps = model.sample((channels, size, size), cond, [seed], sampling, request["negative"], wrap)
         for step in steps:
             if not step.x0.isfinite().all():
                 raise UserError(f"step {step.i + 1} gives no picture any more: lower the guidance")
             yield step
     except ValueError as error:
         raise UserError(str(error)) from None
-    except (TypeError, OverflowError) as error:  # a request read from a file may hold anything
+    except (TypeError, OverflowError, KeyError) as error:  # a request read from a file may hold anything
         raise UserError(f"the request makes no sense: {error}") from None

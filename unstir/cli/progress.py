@@ -1,5 +1,6 @@
 """Progress on a terminal; plain lines where there is none."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ class Bar:
 @contextmanager
 def bar(what: str, total: float) -> Iterator[Bar]:
     """A progress bar with the time left on standard error; silent where that is no terminal."""
-    if not sys.stderr.isatty():
+    if not (sys.stderr.isatty() and _speaks()):
         yield Bar()
         return
     from rich.console import Console
@@ -43,7 +44,13 @@ def bar(what: str, total: float) -> Iterator[Bar]:
 
 def say(text: str) -> None:
     """One line for the reader, on standard error: standard output is for results."""
-    print(text, file=sys.stderr, flush=True)
+    if _speaks():
+        print(text, file=sys.stderr, flush=True)
+
+
+def _speaks() -> bool:
+    """Whether this is the only process, or the first of those that torchrun has started: the others keep silent."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def duration(seconds: float) -> str:

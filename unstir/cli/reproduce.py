@@ -2,12 +2,19 @@
 
 from pathlib import Path
 
-from unstir.cli.drawing import draw, fingerprint, open_model, pixels_of
+from unstir.cli.drawing import draw, fingerprint, open_judge, open_model, pixels_of
 from unstir.cli.progress import say
 from unstir.errors import UserError
 
 
-def reproduce(picture: Path, *, model: Path | None = None, device: str = "auto", out: Path | None = None) -> None:
+def reproduce(
+    picture: Path,
+    *,
+    model: Path | None = None,
+    clip: Path | None = None,
+    device: str = "auto",
+    out: Path | None = None,
+) -> None:
     """Draw PICTURE again from the request in its file, and say whether every pixel is the same.
 
     Parameters
@@ -16,6 +23,8 @@ def reproduce(picture: Path, *, model: Path | None = None, device: str = "auto",
         A PNG that unstir wrote.
     model
         The model it was made with. Default: the icon model that comes with unstir.
+    clip
+        The CLIP that guided it, if one did. Default: the one that comes with unstir.
     device
         cpu, cuda, or auto.
     out
@@ -35,7 +44,13 @@ def reproduce(picture: Path, *, model: Path | None = None, device: str = "auto",
             f"{picture} was made with the model {request.get('model')} ({request['model_hash']}), "
             f"and {loaded.path} is another one; name the right one with --model"
         )
-    *_, last = draw(loaded, request)
+    judge = None
+    if "clip" in request:
+        judge = open_judge(clip, loaded)
+        wish = request["clip"]
+        if not isinstance(wish, dict) or fingerprint(judge.path) != wish.get("model_hash"):
+            raise UserError(f"{picture} was guided by another CLIP than {judge.path}; name the right one with --clip")
+    *_, last = draw(loaded, request, judge)
     again = pixels_of(last.x0)
     path = out or picture.with_name(f"{picture.stem}-again.png")
     save_png(path, again, request)

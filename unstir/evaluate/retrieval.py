@@ -54,6 +54,15 @@ def retrieval(
     )
 
 
+def wrong_before(pictures: npt.ArrayLike, texts: npt.ArrayLike, right: npt.ArrayLike) -> Indices:
+    """(N,) for each picture (N, D), how many wrong texts of (M, D) come before its right one: 0 where it is found.
+
+    right: (N,) the row of each picture's text. What `retrieval` counts, picture by picture.
+    """
+    images, words = _aligned(pictures, texts)
+    return _wrong_before(images, words, _rows(right, len(images), len(words)), np.arange(len(words)))
+
+
 def classification(
     pictures: npt.ArrayLike, classes: npt.ArrayLike, labels: npt.ArrayLike, same: npt.ArrayLike | None = None
 ) -> Share:
@@ -104,7 +113,14 @@ def _recalls(asking: Floats, answers: Floats, wanted: Indices, meaning: Indices,
     """R@k for each k. wanted: (Q,) ids.  meaning: (A,) ids of the answers."""
     if not all(1 <= k <= len(answers) for k in ks):
         raise ValueError(f"k must lie between 1 and {len(answers)}: {list(ks)}")
-    before = np.empty(len(asking), dtype=np.int64)  # wrong answers before the first right one
+    before = _wrong_before(asking, answers, wanted, meaning)
+    counts = np.bincount(meaning, minlength=int(wanted.max()) + 1)[wanted]
+    return {f"R@{k}": share(int((before < k).sum()), len(asking), _chance(counts, len(answers), k)) for k in ks}
+
+
+def _wrong_before(asking: Floats, answers: Floats, wanted: Indices, meaning: Indices) -> Indices:
+    """(Q,) how many wrong answers come before the first right one."""
+    before = np.empty(len(asking), dtype=np.int64)
     step = max(1, _CHUNK // len(answers))
     for start in range(0, len(asking), step):
         rows = slice(start, start + step)
@@ -112,8 +128,7 @@ def _recalls(asking: Floats, answers: Floats, wanted: Indices, meaning: Indices,
         fits = wanted[rows, None] == meaning
         best = np.where(fits, cosines, -np.inf).max(axis=1)
         before[rows] = ((cosines >= best[:, None] - _TIE) & ~fits).sum(axis=1)
-    counts = np.bincount(meaning, minlength=int(wanted.max()) + 1)[wanted]
-    return {f"R@{k}": share(int((before < k).sum()), len(asking), _chance(counts, len(answers), k)) for k in ks}
+    return before
 
 
 def _chance(counts: Indices, answers: int, k: int) -> float:

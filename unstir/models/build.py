@@ -13,6 +13,7 @@ from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
 from unstir.nn.vision import VisionConfig
 from unstir.nn.words import ClipTextConfig
+from unstir.text.clip_tokenizer import tokenizer_of
 from unstir.text.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ def build_as(wanted: type[M], description: Mapping[str, Any]) -> M:
         case {"kind": "diffusion", "config": dict() as config, "tokenizer": str() as tokenizer}:
             model: nn.Module = Diffusion(diffusion_config(config), Tokenizer(tokenizer))
         case {"kind": "clip", "config": dict() as config, "tokenizer": str() as tokenizer}:
-            model = Clip(clip_config(config), Tokenizer(tokenizer))
+            model = Clip(clip_config(config), tokenizer_of(tokenizer))
         case {"kind": "diffusion" | "clip"}:
             raise ValueError("the description of the model has no configuration or no tokenizer")
         case {"kind": kind}:

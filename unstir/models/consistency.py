@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from unstir.diffusion.denoiser import noised, per_picture
 from unstir.diffusion.guidance import clip, guide
+from unstir.models.across import place
 from unstir.models.diffusion import Batch, Diffusion
 from unstir.nn.text import Words
 from unstir.nn.transformer import compile_blocks
@@ -45,8 +46,10 @@ class Consistency(nn.Module):
 
     def losses(self, batch: Batch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
         """("main", the mean distance between the student's pictures from neighbouring times)."""
-        n = torch.randint(1, self.steps + 1, (len(batch.x0),), generator=rng, device=batch.x0.device)
-        eps = torch.randn(batch.x0.shape, generator=rng, device=batch.x0.device)
+        x0, total = batch.x0, len(batch.x0) * place().processes  # drawn for all processes, as in Diffusion.draw
+        mine = place().rows(total)
+        n = torch.randint(1, self.steps + 1, (total,), generator=rng, device=x0.device)[mine]
+        eps = torch.randn(total, *x0.shape[1:], generator=rng, device=x0.device)[mine]
         yield "main", self.loss_at(batch, n, eps).mean()
 
     def loss_at(self, batch: Batch, n: Tensor, eps: Tensor) -> Tensor:

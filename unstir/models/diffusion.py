@@ -1,6 +1,6 @@
 """Text-to-image diffusion in pixel space: a picture network and a text encoder trained together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from unstir.diffusion.noise import batch_normal
 from unstir.diffusion.prediction import Prediction
 from unstir.diffusion.sampler import Step, levels_of, named_sampler
 from unstir.diffusion.schedule import NoiseSchedule, logsnr, named_schedule
+from unstir.models.across import place
 from unstir.nn.dit import DiT, DiTConfig
 from unstir.nn.text import TextConfig, TextEncoder, Words
 from unstir.nn.transformer import compile_blocks
@@ -115,10 +116,12 @@ class Diffusion(nn.Module):
         compile_blocks(self)
 
     def draw(self, x0: Tensor, rng: torch.Generator) -> Draw:
-        """Times and noise for a batch. rng: on the device of x0."""
-        normal = torch.randn(len(x0), generator=rng, device=x0.device)
+        """Times and noise for this process's rows of a batch. rng: alike in all processes, on the device of x0."""
+        total = len(x0) * place().processes  # drawn for all: a picture's noise does not depend on how many share them
+        mine = place().rows(total)
+        normal = torch.randn(total, generator=rng, device=x0.device)[mine]
         t = torch.sigmoid(self.config.t_mean + self.config.t_std * normal)
-        return Draw(t, torch.randn(x0.shape, generator=rng, device=x0.device))
+        return Draw(t, torch.randn(total, *x0.shape[1:], generator=rng, device=x0.device)[mine])
 
     def losses(self, batch: Batch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
         """("main", the mean weighted error of x0): the squared error in the space of `config.loss`."""
@@ -194,11 +197,14 @@ class Diffusion(nn.Module):
         seeds: Sequence[int],
         sampling: Sampling | None = None,
         negative: str = "",
+        wrap: Callable[[Denoiser], Denoiser] | None = None,
     ) -> Iterator[Step]:
         """Denoise from pure noise, yielding every step; the last step's x0 are the pictures.
 
         shape: of one picture.  cond: from `encode`, one row per seed.  Picture i depends on its row of `cond`, on
         seeds[i] and on the settings, and on nothing else.
+        wrap: more guidance, put around all of `guided`: it gets the denoiser of the whole batch and returns one, which
+        must keep the pictures apart itself (`steer`, `inpaint`).
         Raises ValueError at once for settings that do not exist or do not fit together.
         """
         sampling = sampling or Sampling()
@@ -207,7 +213,8 @@ class Diffusion(nn.Module):
         sampler = named_sampler(sampling.sampler)
         grid = time_grid(self.schedule, sampling.steps, sampling.spacing, shift=sampling.shift)
         levels = levels_of(self.schedule, grid)
-        denoise = self.guided(sampling, negative)
+        guided = self.guided(sampling, negative)
+        denoise = wrap(guided) if wrap else guided
 
         def noise(step: int) -> Tensor:
             return batch_normal(shape, seeds, step).to(self.device)

@@ -10,6 +10,7 @@ from unstir.diffusion.denoiser import per_picture
 from unstir.diffusion.schedule import NoiseSchedule
 from unstir.models.diffusion import Diffusion
 from unstir.nn.lowrank import lower_ranks
+from unstir.nn.transformer import compile_blocks
 
 
 class Strides(NamedTuple):
@@ -54,6 +55,10 @@ class Fewer(nn.Module):
     def parts(self) -> dict[str, nn.Module]:
         """Only the low-rank changes have gradients."""
         return {"main": self.model.network}
+
+    def compile_loss(self) -> None:
+        """Let torch compile the blocks."""
+        compile_blocks(self)
 
     def losses(self, batch: Strides, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:  # noqa: ARG002
         """("main", the mean squared error of the aim)."""

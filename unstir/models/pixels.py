@@ -6,6 +6,7 @@ leaves no fringes. Source: Porter and Duff 1984.
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def to_model(pixels: Tensor) -> Tensor:
@@ -28,3 +29,19 @@ def to_pixels(x: Tensor) -> Tensor:
         colour = torch.where(visible, (x[:, :3] / alpha.clamp(min=0.5 / 255)).clamp(max=1), 0)
         x = torch.cat([colour, alpha], dim=1)
     return (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def resized(x: Tensor, side: int) -> Tensor:
+    """Square pictures (B, C, S, S), premultiplied, as (B, C, side, side).
+
+    Smaller ones are averages: each pixel is the mean of those that it replaces, or, where S is no multiple of `side`,
+    of those that it touches. Larger ones are interpolated linearly.
+    """
+    size = x.shape[-1]
+    if side == size:
+        return x
+    if size % side == 0:
+        return F.avg_pool2d(x, size // side)
+    if side < size:
+        return F.adaptive_avg_pool2d(x, side)
+    return F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False)

@@ -1,58 +1,160 @@
-"""From a recipe and packed pictures to a run that can start or continue."""
+"""From a recipe and pictures to a run that can start or continue."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
-from unstir.data.entry import Source
-from unstir.data.pictures import Pictures
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from unstir.data.entry import Entry, Problem, Source
+from unstir.data.pictures import Pictures, pack
+from unstir.data.scenes import Drawing, Mix, SceneMaker
 from unstir.errors import UserError
+from unstir.models.clip import Clip, ClipConfig
 from unstir.models.diffusion import Diffusion, DiffusionConfig
 from unstir.nn.start import initialise
 from unstir.nn.text import TextConfig
+from unstir.nn.words import ClipTextConfig
 from unstir.text.tokenizer import Tokenizer
-from unstir.train.batches import batches
+from unstir.train.feed import feed
 from unstir.train.loop import Run
-from unstir.train.recipe import Recipe
+from unstir.train.recipe import AnyRecipe, ClipRecipe, Recipe
+from unstir.train.scene_batches import drawings_of
 
 
-def chosen(source: Source, recipe: Recipe) -> Source:
-    """The source with only the pictures that the recipe wants."""
-    if recipe.wanted is None:
-        return source
-    entries = [entry for entry in source.entries if recipe.wanted(entry.meta)]
+def chosen(source: Source, recipe: AnyRecipe) -> Source:
+    """The source with only the pictures that the recipe trains on, and with what it says of them beside."""
+    entries = [entry for entry in source.entries if recipe.wanted is None or recipe.wanted(entry.meta)]
+    if recipe.annotate is not None:
+        entries = [replace(entry, meta=recipe.annotate(entry.meta)) for entry in entries]
+    if recipe.keep is not None:
+        entries = [entries[row] for row in recipe.keep([entry.meta for entry in entries])]
     return Source(source.name, source.layout, entries, source.problems)
 
 
-def new_model(recipe: Recipe, pictures: Pictures) -> Diffusion:
+def packed(
+    found: Source | Pictures,
+    recipe: Recipe | ClipRecipe,
+    where: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Pictures, list[Problem]]:
+    """The pictures of a recipe, from a source or a built-in set, written into the folder `where`.
+
+    Returns them, and those that could not be used. UserError where none is left.
+    """
+    if isinstance(found, Source):
+        source = chosen(found, recipe)
+        if not source.entries:
+            raise UserError(f"the recipe wants none of the {len(found.entries)} pictures in {found.name}")
+        pictures, problems = pack(
+            source, recipe.side, recipe.channels, where=where, captioner=recipe.captioner, progress=progress
+        )
+        return pictures, [*source.problems, *problems]
+    rows = {key: row for row, key in enumerate(found.keys)}
+    entries = list(_entries(found))
+    source = chosen(Source("the built-in set", "built in", entries, []), recipe)
+    kept = found.take([rows[entry.key] for entry in source.entries])
+    kept.meta = [dict(entry.meta) for entry in source.entries]
+    if recipe.captioner is not None:
+        kept.captions = []
+        for done, entry in enumerate(source.entries, 1):
+            kept.captions.append(recipe.captioner(entry))
+            if progress is not None:
+                progress(done, len(entries))
+    kept.save(where)
+    return Pictures.load(where), []
+
+
+def _entries(pictures: Pictures) -> Iterator[Entry]:
+    """Packed pictures as the entries of a source."""
+    for pixels, key, ways, meta in zip(pictures.pixels, pictures.keys, pictures.captions, pictures.meta, strict=True):
+        yield Entry(key, ways[0], meta, partial(_png, pixels))
+
+
+def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def new_model(recipe: Recipe | ClipRecipe, pictures: Pictures) -> Diffusion | Clip:
     """A model with starting weights, and a tokenizer trained on the captions. Deterministic.
 
     Its context is as long as the recipe says, or as the longest caption or sample prompt needs.
     Raises UserError where the pictures have not the size and channels that the recipe's network takes.
     """
-    side, channels = recipe.network.size, recipe.network.channels
-    if pictures.pixels.shape[1:] != (side, side, channels):
-        height, width, have = pictures.pixels.shape[1:]
+    _, height, width, channels = pictures.pixels.shape
+    if (height, width, channels) != (recipe.side, recipe.side, recipe.channels):
         raise UserError(
-            f"the network of this recipe takes pictures of {side}×{side} pixels with {channels} channels, "
-            f"these have {width}×{height} with {have}; take another recipe, or none"
+            f"the network of this recipe takes pictures of {recipe.side}×{recipe.side} pixels with {recipe.channels} "
+            f"channels, these have {width}×{height} with {channels}; take another recipe, or none"
         )
-    tokenizer = Tokenizer.train((text for ways in pictures.captions for text in ways), recipe.vocabulary)
-    texts = (*recipe.prompts, *(text for ways in pictures.captions for text in ways))
-    longest = max(len(tokenizer.tokens(text)) for text in texts)
+    model = new_diffusion(recipe, pictures) if isinstance(recipe, Recipe) else new_clip(recipe, pictures)
+    initialise(model, recipe.train.seed)
+    return model
+
+
+def new_diffusion(recipe: Recipe, pictures: Pictures) -> Diffusion:
+    """A model that draws, without its starting weights. Where it is trained on scenes it knows their words too."""
+    texts = [*_captions(pictures), *recipe.prompts]
+    told: list[str] = []
+    if recipe.train.scenes:
+        drawings = drawings_of(pictures)
+        told = scene_captions(drawings)
+        # Scenes too long for the context are not made, but every drawing must fit alone.
+        texts += [f"{drawing.name}, {drawing.phrase}" for drawing in drawings]
+    tokenizer = Tokenizer.train([*_captions(pictures), *told], recipe.vocabulary)
     text = TextConfig(
         vocabulary=len(tokenizer),
-        length=max(recipe.length, longest),
+        length=max(recipe.length, _longest(tokenizer, texts)),
         width=recipe.text_width,
         depth=recipe.text_depth,
     )
     config = DiffusionConfig(
         recipe.network, text, sigma_data=recipe.sigma_data, t_mean=recipe.t_mean, t_std=recipe.t_std
     )
-    model = Diffusion(config, tokenizer)
-    initialise(model, recipe.train.seed)
-    return model
+    return Diffusion(config, tokenizer)
 
 
-def begin(recipe: Recipe, pictures: Pictures, folder: Path) -> Run[Diffusion]:
+def new_clip(recipe: ClipRecipe, pictures: Pictures) -> Clip:
+    """A model that compares, without its starting weights. Its encoders have heads of 32 and are four times as wide
+    inside.
+    """
+    captions = list(_captions(pictures))
+    tokenizer = Tokenizer.train(captions, recipe.vocabulary)
+    text = ClipTextConfig(
+        vocabulary=len(tokenizer),
+        length=max(recipe.length, _longest(tokenizer, captions)),
+        width=recipe.text_width,
+        depth=recipe.text_depth,
+        heads=max(1, recipe.text_width // 32),
+        mlp=4 * recipe.text_width,
+    )
+    return Clip(ClipConfig(recipe.vision, text, recipe.width, recipe.loss, augment=recipe.augment), tokenizer)
+
+
+def scene_captions(drawings: Sequence[Drawing], each: int = 2) -> list[str]:
+    """What is said of scenes, well spelt, for a tokenizer to learn: so many around each drawing, always the same."""
+    maker = SceneMaker(drawings, Mix(typos=0.0))
+    rng = np.random.Generator(np.random.Philox(key=0))
+    return [maker.scene(row, rng).caption for row in range(len(drawings)) for _ in range(each)]
+
+
+def _captions(pictures: Pictures) -> Iterator[str]:
+    return (text for ways in pictures.captions for text in ways)
+
+
+def _longest(tokenizer: Tokenizer, texts: Iterable[str]) -> int:
+    """Tokens of the longest of these texts."""
+    return max(len(tokenizer.tokens(text)) for text in texts)
+
+
+def begin(recipe: Recipe | ClipRecipe, pictures: Pictures, folder: Path) -> Run[Any]:
     """A run in this folder, at its very start; `train` continues it where its checkpoint is."""
     model = new_model(recipe, pictures)
-    return Run(folder, model, pictures, recipe.train, batches(pictures, model, recipe.train))
+    return Run(folder, model, pictures, recipe.train, *feed(model, pictures, recipe.train))

@@ -14,7 +14,11 @@ class TrainConfig:
     ema: width of the averaging window, relative to the pictures seen so far (Karras et al. 2024, section 3.1).
     caption_dropout: share of pictures trained without words, for classifier-free guidance.
     clip: largest norm of the gradient.  precision: "bf16" (autocast, weights stay float32) or "fp32".
-    sample_every, save_every, log_every: in pictures; samples are drawn at 0 too.
+    batch_size: of all processes together, where several train one model.
+    sample_every, save_every, log_every: in pictures; samples are drawn, and measures taken, at 0 too.
+    validation: pictures that are held back to measure by.
+    best: which averaged weights are kept beside the last: "least NAME" or "most NAME", of what is measured; "": none.
+    scenes: train on scenes put together from the drawings (see `data.scenes`) rather than on the drawings alone.
     """
 
     images: int
@@ -34,6 +38,9 @@ class TrainConfig:
     log_every: int = 1_024
     sample_every: int = 50_000
     save_every: int = 10_000
+    validation: int = 0
+    best: str = ""
+    scenes: bool = False
 
     def __post_init__(self) -> None:
         if self.images < 1 or self.batch_size < 1:
@@ -44,6 +51,10 @@ class TrainConfig:
             raise ValueError(f"there is no precision {self.precision!r}; there are: bf16, fp32")
         if not 0 <= self.cooldown <= 1:
             raise ValueError(f"cooldown is a share of the run, 0 … 1, got {self.cooldown}")
+        if self.validation < 0:
+            raise ValueError(f"no fewer than 0 pictures can be held back, got {self.validation}")
+        if self.best and not self.best.startswith(("least ", "most ")):
+            raise ValueError(f'the best is the "least NAME" or the "most NAME" of what is measured, got {self.best!r}')
 
     @property
     def total_steps(self) -> int:

@@ -1,9 +1,17 @@
 """The average of the weights over the recent past, which samples better than the weights themselves."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unstir.models.generative import Trainable
+
+
+def learning(model: Trainable) -> dict[str, nn.Parameter]:
+    """The parameters that training changes, by name: all that are not frozen."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 class Average:
@@ -15,18 +23,34 @@ class Average:
 
     def __init__(self, model: Trainable, width: float) -> None:
         self.gamma = gamma_of(width)
-        self.weights = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self.weights = {name: p.detach().clone() for name, p in learning(model).items()}
 
     @torch.no_grad()
     def update(self, model: Trainable, images_seen: int, batch_size: int) -> None:
         """Take in the weights reached after `images_seen` pictures, the last `batch_size` of them new."""
         keep = (1 - batch_size / images_seen) ** (self.gamma + 1)
-        current = [p.detach() for _, p in model.named_parameters()]
+        current = [p.detach() for p in learning(model).values()]
         torch._foreach_lerp_(list(self.weights.values()), current, 1 - keep)
 
     def load(self, weights: dict[str, Tensor]) -> None:
         for name, value in self.weights.items():
             value.copy_(weights[name])
+
+    @contextmanager
+    def lent(self, model: Trainable) -> Iterator[None]:
+        """The model has these weights in place of its own, for the length of the block."""
+        own = {name: p.detach().clone() for name, p in learning(model).items()}
+        try:
+            _put(model, self.weights)
+            yield
+        finally:
+            _put(model, own)
+
+
+@torch.no_grad()
+def _put(model: Trainable, weights: dict[str, Tensor]) -> None:
+    for name, parameter in learning(model).items():
+        parameter.copy_(weights[name])
 
 
 def gamma_of(width: float) -> float:

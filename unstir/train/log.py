@@ -27,13 +27,14 @@ class Log:
                 raise UserError("TensorBoard is not installed: pip install 'unstir[tensorboard]'") from None
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen)
 
-    def write(self, images_seen: int, values: Mapping[str, float]) -> None:
+    def write(self, images_seen: int, values: Mapping[str, float | str]) -> None:
         """One line: the clock and these values."""
         self._file.write(json.dumps({"images": images_seen, **values}) + "\n")
         self._file.flush()
         if self._board is not None:
             for name, value in values.items():
-                self._board.add_scalar(name, value, images_seen)
+                write = self._board.add_text if isinstance(value, str) else self._board.add_scalar
+                write(name, value, images_seen)
 
     def close(self) -> None:
         self._file.close()

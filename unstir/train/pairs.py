@@ -7,15 +7,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from unstir.data.order import order
 from unstir.data.pictures import Pictures
-from unstir.diffusion.noise import mixed
 from unstir.models.across import place
 from unstir.models.clip import Clip, ClipBatch
-from unstir.models.pixels import to_model
-from unstir.train.batches import ORDER, captions_at
+from unstir.models.pixels import resized, to_model
+from unstir.train.batches import captions_at, rows_at
 from unstir.train.config import TrainConfig
 
 
@@ -26,7 +23,7 @@ def pair_batch(pictures: Pictures, model: Clip, config: TrainConfig, images_seen
     config.batch_size: of all processes together. Pictures may be larger than the model reads, by a whole factor;
     ValueError if they are of another size or number of channels, or do not share equally.
     """
-    rows = order(len(pictures), mixed(config.seed, ORDER), images_seen, config.batch_size)
+    rows = rows_at(len(pictures), config, images_seen)
     alternatives = [pictures.captions[row] for row in rows]
     captions = captions_at(alternatives, replace(config, caption_dropout=0.0), images_seen)
     mine = place().rows(len(rows))
@@ -70,5 +67,4 @@ def fitted(x0: Tensor, shape: tuple[int, int, int]) -> Tensor:
             f"pictures of shape {tuple(x0.shape[1:])} cannot be made {shape}: give {channels} channels "
             f"and a side that is a multiple of {side}"
         )
-    factor = x0.shape[3] // side
-    return x0 if factor == 1 else F.avg_pool2d(x0, factor)
+    return resized(x0, side)

@@ -5,19 +5,24 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypedDict
 
 import torch
 
 from unstir.data.pictures import Pictures
+from unstir.models.across import place
+from unstir.models.consistency import Consistency
 from unstir.models.diffusion import Diffusion, Sampling
-from unstir.nn.start import initialise
+from unstir.models.pixels import to_model
 from unstir.nn.unet import UNetConfig
 from unstir.train.config import TrainConfig
-from unstir.train.ema import Average
-from unstir.train.loop import Run
+from unstir.train.distributed import agreed
+from unstir.train.ema import Average, learning
+from unstir.train.loop import M, Run
 from unstir.train.optim import Optimiser
 from unstir.train.recipe import Recipe
 from unstir.train.samples import draw
+from unstir.train.validation import held_back, validation
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,32 @@ def recipe_for(pictures: Pictures, letter: str) -> Recipe:
     return Recipe(
         network=network(side, channels, letter),
         train=TrainConfig(
-            images=1, batch_size=min(size.batch_size, max(16, len(pictures) // 4)), adamw_lr=size.adamw_lr
+            images=1, batch_size=batch_size(size.batch_size, pictures), adamw_lr=size.adamw_lr, **measuring(pictures)
         ),
         prompts=tuple(sample_prompts(pictures)),
         text_width=size.text_width,
         text_depth=size.text_depth,
         sigma_data=spread(pictures),
     )
+
+
+def batch_size(largest: int, pictures: Pictures) -> int:
+    """A quarter of the pictures if there are few, 16 at least; a number that all processes can share."""
+    size = min(largest, max(16, len(pictures) // 4))
+    return max(1, size // place().processes) * place().processes
+
+
+class Measuring(TypedDict):
+    """Settings of a run by which it is measured."""
+
+    validation: int
+    best: str
+
+
+def measuring(pictures: Pictures, best: str = "least validation") -> Measuring:
+    """One picture in twenty is held back to measure by, 64 at most; none of a few hundred, which would be missed."""
+    held = min(64, len(pictures) // 20) if len(pictures) >= 400 else 0
+    return {"validation": held, "best": best if held else ""}
 
 
 def sample_prompts(pictures: Pictures, count: int = 16) -> Sequence[str]:
@@ -96,29 +120,31 @@ def sample_prompts(pictures: Pictures, count: int = 16) -> Sequence[str]:
 
 def spread(pictures: Pictures) -> float:
     """Standard deviation of the pictures as models see them, from at most 512 of them, to two digits."""
-    from unstir.models.pixels import to_model
-
     stride = max(1, len(pictures) // 512)
     sample = to_model(torch.from_numpy(pictures.pixels[::stride][:512].copy()))
     return max(0.05, round(sample.std().item(), 2))
 
 
-def measured_rate(run: Run[Diffusion], seconds: float = 6.0) -> float:
+def measured_rate(run: Run[M], seconds: float = 6.0) -> float:
     """Pictures a second that this run trains at: a few real steps, after which the run is as it was before.
 
-    The median of the steps, after two that warm up (and compile).
+    The median of the steps, after two that warm up (and compile). Several processes that train together take them
+    together.
     """
+    start_weights = {name: p.detach().clone() for name, p in learning(run.model).items()}
     if run.config.compile:
         run.model.compile_loss()
     run.step()
     run.step()
     times: list[float] = []
     began = time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - began < seconds:
+    while agreed(len(times) < 3 or time.perf_counter() - began < seconds):
         start = time.perf_counter()
         run.step()
         times.append(time.perf_counter() - start)
-    initialise(run.model, run.config.seed)
+    with torch.no_grad():
+        for name, parameter in learning(run.model).items():
+            parameter.copy_(start_weights[name])
     run.optimisers = {name: Optimiser(part, run.config) for name, part in run.model.parts().items()}
     run.average = Average(run.model, run.config.ema)
     run.images_seen, run.loss_count = 0, 0
@@ -126,30 +152,36 @@ def measured_rate(run: Run[Diffusion], seconds: float = 6.0) -> float:
     return run.config.batch_size / statistics.median(times)
 
 
-def seconds_a_grid(model: Diffusion, prompts: Sequence[str], sampling: Sampling) -> float:
-    """How long a sample grid takes on this machine, from one of its pictures."""
+def seconds_a_look(run: Run[Any], prompts: Sequence[str], sampling: Sampling) -> float:
+    """How long measures and a sample grid take on this machine, the grid from one of its pictures."""
+    start = time.perf_counter()
+    validation(run.model, held_back(run.pictures, run.config), run.config.batch_size)
+    measured = time.perf_counter() - start
+    model = run.model.student if isinstance(run.model, Consistency) else run.model
+    if not isinstance(model, Diffusion):
+        return measured
     start = time.perf_counter()
     draw(model, prompts[:1], [0], sampling)
-    return (time.perf_counter() - start) * len(prompts)
+    return measured + (time.perf_counter() - start) * len(prompts)
 
 
-def shares(seconds: float, grid: float) -> tuple[int, float]:
-    """How the time left is spent: the number of sample grids after the first, 1 to 10, and the seconds for steps.
+def shares(seconds: float, look: float) -> tuple[int, float]:
+    """How the time left is spent: the number of looks after the first, 1 to 10, and the seconds for steps.
 
-    All grids but two (at the beginning and at the end) together take a tenth at most.  grid: seconds for one.
+    All looks but two (at the beginning and at the end) together take a tenth at most.  look: seconds for one.
     """
-    grids = min(10, 1 + int(0.1 * max(seconds, 0.0) / grid))
-    return grids, max(0.0, seconds * RESERVE - (grids + 1) * grid)
+    looks = min(10, 1 + int(0.1 * max(seconds, 0.0) / max(look, 1e-3)))
+    return looks, max(0.0, seconds * RESERVE - (looks + 1) * look)
 
 
-def with_images(config: TrainConfig, images: int, grids: int = 10) -> TrainConfig:
-    """The schedule for this many pictures: a short warm-up, this many sample grids, thirty checkpoints."""
+def with_images(config: TrainConfig, images: int, looks: int = 10) -> TrainConfig:
+    """The schedule for this many pictures: a short warm-up, this many looks, thirty checkpoints."""
     images = max(config.batch_size, images // config.batch_size * config.batch_size)
     return replace(
         config,
         images=images,
         warmup=min(6_400, images // 10),
-        sample_every=max(config.batch_size, math.ceil(images / grids)),
+        sample_every=max(config.batch_size, math.ceil(images / looks)),
         save_every=max(config.batch_size, images // 30),
         log_every=max(config.batch_size, images // 200),
     )

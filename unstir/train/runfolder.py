@@ -3,7 +3,9 @@
 run.json                 what was decided when the run began: model, training, prompts, dials; never changed after
 pictures/                the pictures as the run sees them, so that it can go on if the originals change
 checkpoint.safetensors   everything that changes while training
-model.safetensors        the averaged weights, for `generate`: rewritten at every sample grid and at the end
+model.safetensors        the averaged weights as a model file: rewritten at every sample grid and at the end
+best.safetensors         the best of these, where the run says by which measure
+teacher.safetensors      of a run that tunes a model: that model
 log.jsonl, samples/      what to look at
 """
 
@@ -14,23 +16,32 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from unstir.data.pictures import LISTING, PIXELS, Pictures
 from unstir.errors import UserError
 from unstir.files import write_atomic
-from unstir.models.build import build, describe, frozen, sampling_of
+from unstir.models.build import build_as, describe, frozen, sampling_of
+from unstir.models.clip import Clip
+from unstir.models.consistency import Consistency
 from unstir.models.diffusion import Diffusion, Sampling
 from unstir.nn.start import initialise
-from unstir.train.batches import batches
 from unstir.train.config import TrainConfig
+from unstir.train.feed import Model, feed
 from unstir.train.loop import Run
+from unstir.train.tuning import Tuning, tuned_weights, tuning
 from unstir.weights.modelfile import save_model
 
-PLAN, PICTURES, MODEL, LOCK = "run.json", "pictures", "model.safetensors", ".lock"
+PLAN, PICTURES, MODEL, BEST, LOCK = "run.json", "pictures", "model.safetensors", "best.safetensors", ".lock"
+TEACHER = "teacher.safetensors"
 
 
 @dataclass(frozen=True)
 class Begun:
-    """What run.json holds. data: where the pictures came from, as it was typed."""
+    """What run.json holds. data: where the pictures came from, as it was typed.
+
+    prompts, sampling: of a model that draws.  tuning: of a run that tunes one for few steps.
+    """
 
     data: str
     prompts: tuple[str, ...]
@@ -38,6 +49,7 @@ class Begun:
     notes: dict[str, Any]
     train: TrainConfig
     model: dict[str, Any]
+    tuning: Tuning | None = None
 
 
 def exists(folder: Path) -> bool:
@@ -47,30 +59,36 @@ def exists(folder: Path) -> bool:
 
 def free(folder: Path) -> bool:
     """Whether a run may begin here: nothing is there, or only what a beginning that was stopped has left."""
-    ours = {LOCK, PICTURES, f"{PICTURES}/{PIXELS}", f"{PICTURES}/{LISTING}"}
+    ours = {LOCK, TEACHER, PICTURES, f"{PICTURES}/{PIXELS}", f"{PICTURES}/{LISTING}"}
     found = (path for path in folder.rglob("*") if not path.name.endswith(".tmp") and not path.name.startswith(".tmp"))
     return all(path.relative_to(folder).as_posix() in ours for path in found)
 
 
 def write_plan(
     folder: Path,
-    model: Diffusion,
+    model: Diffusion | Clip,
     config: TrainConfig,
     *,
     data: str,
-    prompts: tuple[str, ...],
-    sampling: Sampling,
     notes: Mapping[str, Any],
+    prompts: tuple[str, ...] = (),
+    sampling: Sampling | None = None,
+    tuning: Tuning | None = None,
 ) -> None:
-    """Begin a run: from here on the folder decides, not the command that made it."""
+    """Begin a run: from here on the folder decides, not the command that made it.
+
+    model: of a run that tunes, the model that it tunes, which lies in the folder as TEACHER.
+    """
     plan = {
         "data": data,
         "prompts": prompts,
-        "sampling": asdict(sampling),
+        "sampling": asdict(sampling or Sampling()),
         "notes": dict(notes),
         "train": asdict(config),
         "model": describe(model),
     }
+    if tuning is not None:
+        plan["tuning"] = asdict(tuning)
     write_atomic(folder / PLAN, json.dumps(plan, indent=1, ensure_ascii=False, sort_keys=True))
 
 
@@ -86,25 +104,47 @@ def read_plan(folder: Path) -> Begun:
                 "notes": dict() as notes,
                 "train": dict() as train,
                 "model": dict() as model,
+                **rest,
             } if all(isinstance(prompt, str) for prompt in prompts):
                 dials, config = sampling_of(sampling), frozen(TrainConfig, train)
-                return Begun(data, tuple(prompts), dials, notes, config, model)
+                tuned = _tuning(rest.get("tuning"))
+                return Begun(data, tuple(prompts), dials, notes, config, model, tuned)
         raise ValueError("something is missing in it")
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); begin the run anew in another folder") from None
 
 
-def open_run(folder: Path, device: str) -> tuple[Run[Diffusion], Begun]:
+def _tuning(values: object) -> Tuning | None:
+    match values:
+        case None:
+            return None
+        case dict():
+            return frozen(Tuning, values)
+    raise ValueError(f"{values!r} says nothing about tuning")
+
+
+def open_run(folder: Path, device: str) -> tuple[Run[Any], Begun]:
     """The run in this folder, at its start: `train` then continues it from its checkpoint. UserError if damaged."""
     begun = read_plan(folder)
+    model = _model(folder, begun, device)
+    pictures = Pictures.load(folder / PICTURES)
     try:
-        model = build(begun.model)
+        return Run(folder, model, pictures, begun.train, *feed(model, pictures, begun.train)), begun
+    except ValueError as error:
+        raise UserError(f"the pictures in {folder} do not serve its run: {error}") from None
+
+
+def _model(folder: Path, begun: Begun, device: str) -> Model:
+    """The model of a run with its starting weights."""
+    if begun.tuning is not None:
+        return tuning(folder / TEACHER, begun.tuning, device)
+    try:
+        model = build_as(nn.Module, begun.model)
     except ValueError as error:
         raise UserError(f"{folder / PLAN} describes a model that cannot be built: {error}") from None
+    assert isinstance(model, Diffusion | Clip)
     initialise(model, begun.train.seed)
-    model.to(device)
-    pictures = Pictures.load(folder / PICTURES)
-    return Run(folder, model, pictures, begun.train, batches(pictures, model, begun.train)), begun
+    return model.to(device)
 
 
 @contextmanager
@@ -124,7 +164,12 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def export(run: Run[Diffusion], begun: Begun) -> None:
-    """Write the run's averaged weights as a model file."""
+def export(run: Run[Any], begun: Begun, name: str = MODEL) -> None:
+    """Write the run's averaged weights as a model file of this name."""
     notes = begun.notes | {"images_seen": run.images_seen, "images": run.config.images, "data": begun.data}
-    save_model(run.folder / MODEL, run.model, run.average.weights, begun.sampling, notes)
+    match run.model:
+        case Consistency() as model:
+            weights = tuned_weights(model, run.average.weights)
+            save_model(run.folder / name, model.student, weights, begun.sampling, notes)
+        case model:
+            save_model(run.folder / name, model, run.average.weights, begun.sampling, notes)

@@ -14,6 +14,7 @@ from unstir.data.order import order
 from unstir.data.pictures import Pictures
 from unstir.data.scenes import Drawing, Mix, SceneMaker, drawn_box
 from unstir.diffusion.noise import mixed
+from unstir.models.across import place
 from unstir.models.diffusion import Batch
 from unstir.text.tokenizer import Tokenizer
 from unstir.train.batches import CAPTION, ORDER
@@ -70,6 +71,7 @@ def _plan(images_seen: int) -> tuple[Plans, npt.NDArray[np.int64]]:
 class SceneBatches:
     """A `next_batch` for `Run`: a pure function of the training clock, made early where processes are given.
 
+    Where several processes train together, each plans the whole batch and paints its own rows.
     pixels: (N, S, S, 4) uint8, on the device where the scenes are painted.  workers: planning processes, or 0.
     """
 
@@ -84,9 +86,10 @@ class SceneBatches:
 
     def __call__(self, images_seen: int) -> Batch:
         planned, ids = self._planned(images_seen)
+        mine = place().rows(len(ids))
         with torch.no_grad():
-            x0 = compose(self.pixels, planned)
-        sent = torch.from_numpy(ids)
+            x0 = compose(self.pixels, Plans(*(part[mine] for part in planned)))
+        sent = torch.from_numpy(ids[mine])
         if self.pixels.is_cuda:
             sent = sent.pin_memory()
         return Batch(x0, sent.to(self.pixels.device, non_blocking=True))

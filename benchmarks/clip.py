@@ -1,0 +1,171 @@
+"""A training step and the embedding of pictures and words: our CLIP, and open_clip's of the same shape.
+
+    python -m benchmarks.clip [--device cpu] [--dtype float32] [--rounds 15]
+
+Both train with the same optimiser of torch and their own loss. They take turns, round after round, so that whatever
+else the machine does hits both; ratios are medians over the rounds of theirs / ours in the same round, above 1 where
+ours is the faster one.
+Needs open_clip: pip install --no-deps open_clip_torch ftfy
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.peers import open_clip
+from unstir.models.clip import Clip, ClipBatch, ClipConfig
+from unstir.nn.start import initialise
+from unstir.nn.vision import VisionConfig
+from unstir.nn.words import ClipTextConfig
+from unstir.text.tokenizer import Tokenizer
+
+HEAD = 64  # channels of an attention head
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of both towers, and how many pairs are in a batch."""
+
+    name: str
+    size: int
+    patch: int
+    width: int
+    depth: int
+    text_width: int
+    text_depth: int
+    length: int
+    vocabulary: int
+    batch: int
+
+
+SHAPES = (
+    Shape("64 px icons", 64, 8, 256, 7, 256, 3, 40, 4096, 32),
+    Shape("ViT-B/32, a quarter of its layers", 224, 32, 768, 3, 512, 3, 77, 49408, 8),
+)
+
+
+def ours(shape: Shape) -> Clip:
+    vision = VisionConfig(
+        shape.size, 3, shape.patch, shape.width, shape.depth, shape.width // HEAD, mlp=4 * shape.width
+    )
+    text = ClipTextConfig(
+        shape.vocabulary,
+        shape.length,
+        shape.text_width,
+        shape.text_depth,
+        shape.text_width // HEAD,
+        mlp=4 * shape.text_width,
+        causal=True,
+        pool="argmax",
+    )
+    model = Clip(ClipConfig(vision, text, width=512), Tokenizer.train(["no word is read here"]))
+    initialise(model, 0)
+    return model
+
+
+def theirs(shape: Shape) -> nn.Module:
+    vision = {
+        "image_size": shape.size,
+        "patch_size": shape.patch,
+        "width": shape.width,
+        "layers": shape.depth,
+        "head_width": HEAD,
+    }
+    text = {
+        "context_length": shape.length,
+        "vocab_size": shape.vocabulary,
+        "width": shape.text_width,
+        "heads": shape.text_width // HEAD,
+        "layers": shape.text_depth,
+    }
+    model: nn.Module = open_clip().CLIP(512, vision, text)
+    return model
+
+
+def contestants(
+    shape: Shape, device: torch.device, mixed: Callable[[], AbstractContextManager[object]]
+) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    """Of each task our run and theirs, on the same batch."""
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.rand(shape.batch, 3, shape.size, shape.size, generator=generator) * 2 - 1).to(device)
+    ids = torch.randint(1, shape.vocabulary, (shape.batch, shape.length), generator=generator).to(device)
+    batch = ClipBatch(x, ids, torch.eye(shape.batch, dtype=torch.bool, device=device))
+    a, b = ours(shape).to(device), theirs(shape).to(device)
+    counts = [sum(p.numel() for p in model.parameters()) for model in (a, b)]
+    assert counts[0] == counts[1], counts
+    optimisers = [torch.optim.AdamW(model.parameters(), lr=1e-5) for model in (a, b)]
+    contrast = open_clip().ClipLoss()
+
+    def step(optimiser: torch.optim.Optimizer, loss: Callable[[], Tensor]) -> None:
+        optimiser.zero_grad()
+        with mixed():
+            value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+
+    def our_step() -> None:
+        step(optimisers[0], lambda: next(a.losses(batch, generator))[1])
+
+    def their_step() -> None:
+        step(optimisers[1], lambda: contrast(*b(x, ids)))
+        with torch.no_grad():
+            b.logit_scale.clamp_(0, 4.6052)
+
+    @torch.inference_mode()
+    def alone(run: Callable[[], object]) -> None:
+        with mixed():
+            run()
+
+    return {
+        "training step": (our_step, their_step),
+        "pictures": (
+            lambda: alone(lambda: a.embed_pictures(x)),
+            lambda: alone(lambda: b.encode_image(x, normalize=True)),
+        ),
+        "words": (lambda: alone(lambda: a.embed_ids(ids)), lambda: alone(lambda: b.encode_text(ids, normalize=True))),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", help="bfloat16: by autocast, as in training on a GPU")
+    parser.add_argument("--rounds", type=int, default=15)
+    arguments = parser.parse_args()
+    device, dtype = torch.device(arguments.device), getattr(torch, arguments.dtype)
+
+    def mixed() -> AbstractContextManager[object]:
+        return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
+
+    def seconds(run: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    print(f"{arguments.device}, {arguments.dtype}, {torch.get_num_threads()} threads, medians of {arguments.rounds}")
+    print(f"{'':36s}{'unstir':>12s}{'open_clip':>12s}{'ratio':>8s}")
+    for shape in SHAPES:
+        print(f"{shape.name}, {shape.batch} at a time")
+        for name, (mine, peer) in contestants(shape, device, mixed).items():
+            rows: list[tuple[float, float]] = []
+            for round_ in range(arguments.rounds + 2):
+                # Who goes first takes turns too: the second finds other things in the cache.
+                first, second = (mine, peer) if round_ % 2 else (peer, mine)
+                times = seconds(first), seconds(second)
+                if round_ >= 2:
+                    rows.append(times if round_ % 2 else times[::-1])
+            rates = [shape.batch / statistics.median(column) for column in zip(*rows, strict=True)]
+            ratio = statistics.median(b / a for a, b in rows)
+            print(f"  {name:34s}{rates[0]:10.1f}/s{rates[1]:10.1f}/s{ratio:8.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Everything true that may be said of a picture of shapes, decided from the picture itself by the exact checker.
+
+A caption tells of every thing there is, but may leave out what they are like: "a small red circle", "a red circle",
+"a small circle", "a circle". Two things may be told from either side, by how they stand, or only as a pair.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import permutations, product
+
+from unstir.data.entry import Entry
+from unstir.data.shapes_check import Found, read
+from unstir.data.shapes_scene import NUMBERS
+from unstir.data.transforms import decode, fit
+
+SIDE = 32
+"""Pixels at which pictures are read."""
+
+Described = tuple[str | None, str | None, str]
+"""Size and colour, where they are said, and form."""
+
+
+def true_captions(found: Sequence[Found]) -> tuple[str, ...]:
+    """All of them, those that say most first. found: by `shapes_check.read`, one to four things."""
+    ways = [_phrase(alike, len(found)) for alike in _described(found)]
+    if len(found) == 2:
+        ways += [words for first, second in permutations(found) for words in _pairs(first, second)]
+    return tuple(sorted(ways, key=lambda words: (-len(words.split()), words)))
+
+
+def _described(found: Sequence[Found]) -> Iterator[Described]:
+    """What is true of each of these things, if they have one form in common: at most four ways."""
+    sizes, colours, forms = ({getattr(thing, name) for thing in found} for name in ("size", "colour", "form"))
+    if len(forms) > 1:
+        return
+    for size, colour in product({*sizes, None} if len(sizes) == 1 else {None}, {*colours, None}):
+        if colour is None or len(colours) == 1:
+            yield size, colour, next(iter(forms))
+
+
+def _pairs(first: Found, second: Found) -> Iterator[str]:
+    """The first thing and the second, by words that do not both fit one of them, and how they stand."""
+    for one, other in product(_described([first]), _described([second])):
+        if any(a is not None and b is not None and a != b for a, b in zip(one, other, strict=True)):
+            for relation in ("and", relation_of(first, second)):
+                yield f"{_phrase(one)} {relation} {_phrase(other)}"
+
+
+def relation_of(first: Found, second: Found) -> str:
+    """How the first stands to the second, in the direction in which they are further apart."""
+    dx, dy = first.x - second.x, first.y - second.y
+    if abs(dx) > abs(dy):
+        return "left of" if dx < 0 else "right of"
+    return "above" if dy < 0 else "below"
+
+
+def _phrase(described: Described, count: int = 1) -> str:
+    words = " ".join(word for word in described if word is not None)
+    if count == 1:
+        return f"{'an' if words[0] == 'o' else 'a'} {words}"
+    return f"{NUMBERS[count]} {words}{'es' if words.endswith('cross') else 's'}"
+
+
+def said_of(entry: Entry) -> tuple[str, ...]:
+    """A `captioner`: the picture's own caption, then all others that are true of it too."""
+    others = true_captions(read(fit(decode(entry.read()), SIDE, 3)))
+    return (entry.caption, *(words for words in others if words != entry.caption))

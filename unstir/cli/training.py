@@ -1,0 +1,150 @@
+"""Training a run to its end or to Ctrl-C, and saying how it goes: what `train` and `tune` share."""
+
+import shlex
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unstir.cli.progress import bar, duration, say
+from unstir.errors import UserError
+
+if TYPE_CHECKING:
+    from unstir.train.loop import Run
+    from unstir.train.runfolder import Begun
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of "90s", "30m", "2h" or a plain number of seconds; UserError for anything else."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m", "h") else (text, "s")
+    try:
+        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    except ValueError:
+        seconds = float("nan")
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"--budget {text!r} is no time; write 90s, 30m or 2h")
+    return seconds
+
+
+def checked_seed(seed: int) -> int:
+    """The seed; UserError where it is none."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed must be 0 to {2**32 - 1}, got {seed}")
+    return seed
+
+
+def carry_on(data: str, folder: Path, device: str, plan: Callable[[], None], command: list[str], board: bool) -> None:
+    """Continue the run in this folder, or begin one there, and train it.
+
+    data: as it was typed; a run on other data is refused.  device: of this process.  plan: writes run.json.
+    command: continues the run.  board: write TensorBoard files too. UserError for what cannot be.
+    """
+    from unstir.train import runfolder
+    from unstir.train.distributed import agreed, is_first, meet
+
+    if agreed(runfolder.exists(folder)):
+        before = runfolder.read_plan(folder).data
+        if Path(before) != Path(data):
+            raise UserError(f"{folder} is a run on {before}, not on {data}; continue that one, or name another --run")
+        say(f"continuing the run in {folder} as it was begun; whatever else was asked for changes nothing now")
+    else:
+        if is_first():
+            _check_free(folder)
+        plan()
+        meet()
+    opened, begun = runfolder.open_run(folder, device)
+    with runfolder.alone(folder) if is_first() else nullcontext():
+        _train(opened, begun, board, shlex.join(command))
+
+
+def _check_free(folder: Path) -> None:
+    """UserError where no run can begin."""
+    from unstir.train import runfolder
+
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--run {folder} is a file; name a folder")
+    if not runfolder.free(folder):
+        raise UserError(f"{folder} is not empty and holds no run; name another folder with --run")
+
+
+def _train(run: "Run[Any]", begun: "Begun", board: bool, command: str) -> None:
+    from unstir.train import runfolder
+    from unstir.train.distributed import is_first
+    from unstir.train.loop import Diverged, train
+    from unstir.train.samples import sampler
+
+    drawn = sampler(begun.prompts, begun.sampling)
+
+    def sample(run: "Run[Any]") -> None:
+        drawn(run)
+        runfolder.export(run, begun)
+
+    def keep(run: "Run[Any]") -> None:
+        runfolder.export(run, begun, runfolder.BEST)
+
+    told = time.monotonic()
+    with _interrupted() as stop, bar("training", run.config.images) as progress:
+        try:
+            for now in train(run, sample=sample, keep=keep, stop=stop, tensorboard=board):
+                words = f"loss {now.loss:.3f}, {now.rate:.0f} pictures/s"
+                progress(now.images_seen, words)
+                for warning in now.warnings:
+                    say(f"warning: after {now.images_seen:,} pictures {warning}")
+                if now.event == "log" and not progress.shown and time.monotonic() - told > 10:
+                    told = time.monotonic()
+                    say(f"{now.images_seen:,} of {now.images:,}: {words}, {duration(now.seconds_left)} left")
+        except Diverged as error:
+            raise UserError(str(error)) from None
+        except ValueError as error:
+            raise UserError(f"this run cannot go on: {error}") from None
+    if not is_first():
+        return
+    if run.images_seen < run.config.images:
+        runfolder.export(run, begun)
+        say(
+            f"stopped after {run.images_seen:,} of {run.config.images:,} pictures; everything is saved. "
+            f"To go on: {command}"
+        )
+        return
+    if not (run.folder / runfolder.MODEL).exists():
+        runfolder.export(run, begun)
+    say(f"done: {run.folder / runfolder.MODEL}")
+    if (run.folder / runfolder.BEST).exists():
+        say(f"with the {run.config.best}, of the weights on the way: {run.folder / runfolder.BEST}")
+    trial = _trial(run, begun)
+    if trial:
+        say("try: " + shlex.join([*trial, "--model", str(run.folder)]))
+
+
+def _trial(run: "Run[Any]", begun: "Begun") -> list[str]:
+    """A command to try the model with; none for a CLIP of built-in pictures, which lie in no folder to search."""
+    from unstir.models.clip import Clip
+
+    if not isinstance(run.model, Clip):
+        return ["unstir", "generate", begun.prompts[0]]
+    if not Path(begun.data).exists():
+        return []
+    return ["unstir", "clip", "search", begun.data, "--words", run.pictures.captions[0][0]]
+
+
+@contextmanager
+def _interrupted() -> Iterator[Callable[[], bool]]:
+    """A function that says whether Ctrl-C was pressed, or the process asked to end; a second Ctrl-C stops at once."""
+    pressed = False
+
+    def press(signum: int, _frame: object) -> None:
+        nonlocal pressed
+        if pressed and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not pressed:
+            say("\nstopping after this step …")
+        pressed = True
+
+    before = {number: signal.signal(number, press) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: pressed
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,69 @@
+"""Does a model beat the baseline that draws nothing? Picture by picture, on the same prompts, said in words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unstir.evaluate.bootstrap import Interval, interval
+from unstir.evaluate.report import Row, row_of
+from unstir.evaluate.rows import Floats
+
+
+@dataclass(frozen=True)
+class Beaten:
+    """One measure: the means of both, and their difference, model less baseline, with its interval."""
+
+    name: str
+    model: float
+    baseline: float
+    difference: Interval
+
+    @property
+    def word(self) -> str:
+        """What the interval allows one to say of the model against the baseline."""
+        if self.difference.low > 0:
+            return "beats"
+        return "does not reach" if self.difference.high < 0 else "cannot be told apart from"
+
+
+def against(
+    model: Mapping[str, Floats], baseline: Mapping[str, Floats], groups: Sequence[str], names: Sequence[str]
+) -> list[Beaten]:
+    """Compare the marks (N,) of pictures of the same N prompts, for those of the names that there are.
+
+    groups: N ids; prompts of one id are drawn together in the bootstrap.
+    """
+    found = []
+    for name in names:
+        if name in model:
+            pair = np.stack([model[name], baseline[name]], axis=1)
+            apart = interval(lambda rows: float((rows[:, 0] - rows[:, 1]).mean()), [pair], groups=[groups])
+            found.append(Beaten(name, float(model[name].mean()), float(baseline[name].mean()), apart))
+    return found
+
+
+def rows(found: Sequence[Beaten]) -> list[Row]:
+    """The differences as rows of a table."""
+    return [row_of(f"{one.name}, model less baseline", one.difference) for one in found]
+
+
+def sentence(found: Sequence[Beaten]) -> str:
+    """What the measures say together, with their numbers; "" for none."""
+    if not found:
+        return ""
+    alike = len({one.word for one in found}) == 1
+    parts = []
+    for one in found:
+        numbers = f"{one.name} {_number(one, one.model)} against {_number(one, one.baseline)}"
+        parts.append(numbers if alike else f"by {numbers} it {one.word} it")
+    if alike:
+        return (
+            f"On prompts held out of training the model {found[0].word} the nearest-text baseline: {', '.join(parts)}."
+        )
+    return f"On prompts held out of training the nearest-text baseline is met in part: {', '.join(parts)}."
+
+
+def _number(one: Beaten, value: float) -> str:
+    """A score as it is, a share in percent."""
+    return f"{value:.1f}" if one.name == "CLIP score" else f"{100 * value:.0f} %"

@@ -1,0 +1,103 @@
+"""What goes wrong in training, read off the log: each fault by its name, with the usual remedy."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from unstir.models.clip import LARGEST_SCALE
+from unstir.train.config import TrainConfig
+
+Line = Mapping[str, float | str]
+
+GRACE = 100
+"""Steps after the warm-up before anything but a loss that is no number counts as a fault."""
+
+LINES = 5
+"""A fault has lasted for so many lines of the log, and for as many steps as GRACE."""
+
+NEAR_BLIND = 0.97
+"""A loss above this share of a blind guess's is no better than one."""
+
+COLLAPSED = 0.9
+"""Mean cosine of different vectors of a batch; trained ones lie well below a half."""
+
+NOT_A_NUMBER = (
+    "the loss or its gradient is no number any more: lower the learning rate, or train in fp32"  # as Diverged says
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault. name: always the same for the same fault.  sentence: what is seen, and what usually helps."""
+
+    name: str
+    sentence: str
+
+
+def diagnose(lines: Sequence[Line], config: TrainConfig) -> list[Finding]:
+    """The faults that a run shows now.
+
+    lines: of its log, in order, as `signs` and the loop write them: loss, and where the model says it blind (the loss
+    of a blind guess), scale, cosine of pictures, cosine of words; lines without a loss are passed over.
+    """
+    told = [line for line in lines if "loss" in line]
+    if not told:
+        return []
+    if not math.isfinite(float(told[-1]["loss"])):
+        return [Finding("not a number", NOT_A_NUMBER)]
+    lasting = _lasting(told, config)
+    if not lasting:
+        return []
+    compares = "scale" in lasting[-1]
+    found = []
+    if _all(lasting, "loss", lambda loss, line: "blind" in line and loss > NEAR_BLIND * float(line["blind"])):
+        found.append(_blind(float(lasting[-1]["loss"]), float(lasting[-1]["blind"]), compares))
+    if _all(lasting, "scale", lambda scale, _: scale > 0.99 * LARGEST_SCALE):
+        found.append(
+            Finding(
+                "temperature at its end",
+                f"the scale of the cosines has stayed at its largest, {LARGEST_SCALE:.0f}: there may be nothing left "
+                "to learn from these pictures; stop earlier, augment, add pictures, or lower the learning rate",
+            )
+        )
+    for what in ("pictures", "words"):
+        name = f"cosine of {what}"
+        if _all(lasting, name, lambda cosine, _: cosine > COLLAPSED):
+            found.append(
+                Finding(
+                    f"{what} collapsed",
+                    f"all {what} get nearly the same vector (mean cosine {float(lasting[-1][name]):.2f}): lower the "
+                    f"learning rate, lengthen the warm-up, and see that the {what} differ",
+                )
+            )
+    return found
+
+
+def _lasting(lines: Sequence[Line], config: TrainConfig) -> Sequence[Line]:
+    """The last lines, enough to tell a fault from a bad moment; none while it is too early."""
+    start = config.warmup + GRACE * config.batch_size
+    now = float(lines[-1]["images"])
+    first = len(lines)
+    while first > 0 and (len(lines) - first < LINES or now - float(lines[first]["images"]) < GRACE * config.batch_size):
+        first -= 1
+        if float(lines[first]["images"]) < start:
+            return []
+    return lines[first:] if len(lines) - first >= LINES else []
+
+
+def _all(lines: Sequence[Line], name: str, wrong: Callable[[float, Line], bool]) -> bool:
+    return all(name in line and wrong(float(line[name]), line) for line in lines)
+
+
+def _blind(loss: float, blind: float, compares: bool) -> Finding:
+    if compares:
+        return Finding(
+            "no better than chance",
+            f"the loss stays at {loss:.2f}, where a blind guess is at {blind:.2f}: see that captions and pictures "
+            "belong together, then try a learning rate of a third, or three times as high",
+        )
+    return Finding(
+        "no better than the mean",
+        f"the loss stays at {loss:.2f}, where drawing the mean of all pictures is at {blind:.2f}: try a learning rate "
+        "of a third, or three times as high, and see that the pictures are whole",
+    )
