@@ -1,4 +1,4 @@
-"""The README's sheet: 24 concepts in each style that the default model knows, seed = place in the list, nothing chosen.
+"""The README's sheet: 24 concepts in six of the default model's styles, seed = place in the list, nothing chosen.
 
 The concepts were written down before the model was trained (recipes/icons.py).
 Run: python examples/icons_sheet.py docs/icons.png
@@ -7,17 +7,19 @@ Run: python examples/icons_sheet.py docs/icons.png
 import sys
 from pathlib import Path
 
-from recipes.icons import CONCEPTS, STYLE_WORDS
+from recipes.icons import CONCEPTS
 from unstir.image.png import save_png
 from unstir.image.sheet import sheet
 from unstir.train.samples import draw
 from unstir.weights.modelfile import DEFAULT, load_model
 
+STYLES = ("fluent 3d", "fluent flat", "noto", "twemoji", "phosphor duotone icon", "lucide line icon")
+
 
 def main(out: Path, model: Path = DEFAULT) -> None:
     loaded = load_model(model)
     pictures, captions = [], []
-    for style in STYLE_WORDS:
+    for style in STYLES:
         prompts = [f"{concept}, {style}" for concept in CONCEPTS]
         pictures += draw(loaded.model, prompts, range(len(prompts)), loaded.sampling)
         captions += prompts

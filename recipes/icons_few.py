@@ -1,7 +1,6 @@
 """Four steps for the default model: a low-rank change learns to walk its guided paths in four strides.
 
-"""Four steps for the default model: a low-rank change learns to walk its guided paths in four strides.
-
+Run: python -m recipes.icons_few DATA RUN --out MODEL   (DATA: the shards of recipes/icons.py; stop and go on at will)
 Reached: see docs/log.md (2026-11-20).
 """
 

@@ -52,7 +52,9 @@ def test_what_is_written(call, model, photos, clip, keys, tmp_path):
     assert report["settings"]["prompts"] == {"seen": 8, "held-out": 7}
     assert report["settings"]["seed"] == 5
     assert report["settings"]["steps"] == 2
-    assert report["settings"]["clip"].startswith("judge ")
+    assert report["settings"]["threshold"] == 0.995
+    assert report["settings"]["model"].startswith("tiny ")
+    assert report["settings"]["CLIP"].startswith("judge ")
     assert len(list((out / "pictures").rglob("*.png"))) == 15
     code, again, _ = call(
         *("evaluate", model, photos, "--clip", clip, "--held-out", keys, "--out", out, "-n", 16, "--seed", 5, *FAST),

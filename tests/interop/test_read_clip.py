@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 from toy_clips import MEAN, STD, write_huggingface, write_openclip
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from unstir.cli import main
 from unstir.errors import UserError
 from unstir.interop.clip import clip_at, read_clip
 from unstir.weights.modelfile import load_clip, save_model
@@ -112,6 +114,26 @@ def test_a_read_clip_becomes_a_file_of_ours(words, x0, tmp_path):
     torch.testing.assert_close(again.model.similarity(TEXTS, x0), read.model.similarity(TEXTS, x0))
     image = Image.fromarray(np.arange(300 * 200 * 3, dtype=np.uint8).reshape(200, 300, 3))
     assert np.array_equal(again.pixels(image), read.pixels(image))
+
+
+def test_on_the_command_line(words, tmp_path, capsys):
+    """Pictures of any size, cut as the folder says, and `--model` naming it."""
+    (tmp_path / "theirs").mkdir()
+    theirs = write_huggingface(tmp_path / "theirs", words)
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 500, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    capsys.readouterr()
+    arguments = ["clip", "score", tmp_path / "x.png", "--words", "a red apple", "--model", tmp_path / "theirs"]
+    assert main([str(word) for word in [*arguments, "--device", "cpu", "--json"]]) == 0
+    said = json.loads(capsys.readouterr().out)
+    processor = CLIPImageProcessorPil(image_mean=MEAN, image_std=STD)
+    ids = read_clip(tmp_path / "theirs").model.tokenize(["a red apple"])
+    with torch.no_grad():
+        values = processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"]
+        picture = theirs.get_image_features(values).pooler_output
+        expected = torch.cosine_similarity(picture, theirs.get_text_features(ids).pooler_output)
+    assert said["model"] == "theirs"
+    assert said["pictures"][0]["cosines"] == pytest.approx(expected.tolist(), abs=2e-4)
 
 
 # Refusals, each in one sentence

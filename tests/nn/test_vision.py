@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from unstir.nn.classic import ClassicAttention, activation
+from unstir.nn.classic import ClassicAttention, ClassicBlock, activation
 from unstir.nn.start import initialise
 from unstir.nn.vision import VisionConfig, VisionTransformer
 from unstir.nn.words import ClipText, ClipTextConfig
@@ -99,6 +99,21 @@ def test_attention_against_its_formula():
         heads.append(weights @ v[..., part])
     expected = F.linear(torch.cat(heads, -1), module.out.weight, module.out.bias)
     torch.testing.assert_close(module(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_one_token_alone_is_that_of_the_whole_row(causal):
+    """With the same gradients."""
+    block = stirred(ClassicBlock(16, 2, 24, "gelu", causal))
+    x = torch.randn(3, 6, 16, generator=torch.Generator().manual_seed(0))
+    place = torch.tensor([0, 5, 2])
+    mask = None if causal else torch.zeros(3, 6).masked_fill(torch.arange(6) > 4, -1e4)[:, None, None]
+    one, other = block(x, mask, place), block(x, mask)[range(3), place]
+    assert one.shape == (3, 16)
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    gradients = [torch.autograd.grad(out.square().sum(), list(block.parameters())) for out in (one, other)]
+    for mine, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-3, atol=1e-4)
 
 
 IDS = torch.tensor([[1, 7, 9, END, 0, 0, 0, 0], [1, 3, 4, 5, 6, 7, 8, END], [2, END, 4, 4, END, 0, 0, 0]])
@@ -198,3 +213,18 @@ def test_published_text_encoders_fit_exactly(published):
     for i, block in enumerate(ours.blocks):
         take_block(block, theirs, f"{head}encoder.layers.{i}.")
     torch.testing.assert_close(ours(IDS), model.text_model(IDS).pooler_output, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("pool", ["first_end", "argmax", "mean"])
+def test_padding_costs_nothing_and_changes_nothing(causal, pool, monkeypatch):
+    net = stirred(ClipText(replace(TEXT, causal=causal, pool=pool, end=END)))
+    short = IDS[[0, 2]]
+    widths = []
+    net.embed.register_forward_hook(lambda _, given, __: widths.append(given[0].shape[1]))
+    got = net(short), net(IDS)[[0, 2]]
+    monkeypatch.setattr(ClipText, "_seen", lambda self, ids, place: ids.shape[1])
+    whole = net(short)
+    assert widths == [4 if causal and pool != "mean" else 5, 8, 8]
+    for one in got:
+        torch.testing.assert_close(one, whole, rtol=1e-4, atol=1e-5)

@@ -43,7 +43,8 @@ def tiny():
     return Recipe(
         network=DiTConfig(8, 3, patch=2, width=32, depth=1, heads=2, bottleneck=8, words=32),
         train=TrainConfig(
-            images=8 * 12 * kills, batch_size=8, warmup=100, log_every=24, sample_every=8 * 20, save_every=16
+            images=8 * 12 * kills, batch_size=8, warmup=100, log_every=24, sample_every=8 * 20, save_every=16,
+            validation=4, best="least validation",
         ),
         prompts=("a red disc", "a blue box"),
         sampling=Sampling(steps=2),
@@ -174,10 +175,11 @@ def test_kill_and_continue(tmp_path, kills):
     whole, killed = tmp_path / "whole" / "run", tmp_path / "killed" / "run"
     files = {path.relative_to(whole).as_posix() for path in whole.rglob("*") if path.is_file()}
     assert files == {path.relative_to(killed).as_posix() for path in killed.rglob("*") if path.is_file()}
-    assert {checkpoint.NAME, "model.safetensors", "run.json", "log.jsonl", "samples/000000000.png"} <= files
+    assert {checkpoint.NAME, "model.safetensors", "best.safetensors", "run.json", "log.jsonl", "samples/000000000.png"} <= files
     for name in files - {"log.jsonl"}:
         assert (whole / name).read_bytes() == (killed / name).read_bytes(), name
     first, second = Log.lines(whole), Log.lines(killed)
-    assert len(first) == len(second) == kills * 8 * 12 // 24
+    assert len([line for line in first if "loss" in line]) == kills * 8 * 12 // 24
+    assert len([line for line in first if "validation" in line]) == 2 + (kills * 12 - 1) // 20
     for line, other in zip(first, second, strict=True):
         assert {**line, "rate": 0} == {**other, "rate": 0}

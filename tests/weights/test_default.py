@@ -33,9 +33,9 @@ def test_size_and_notes(loaded):
 def test_the_card_names_data_licence_cost_and_limits():
     card = Path(DEFAULT).with_suffix(".md").read_text(encoding="utf-8")
     assert "@@" not in card
-    for word in ("Fluent Emoji", "MIT", "Apache-2.0", "CPU core", "can't do"):
+    for word in ("Fluent Emoji", "Twemoji", "CC-BY-4.0", "MIT", "ISC", "Apache-2.0", "H200", "can't do"):
         assert word in card
-    assert re.search(r"[\d,]+ pictures seen", card)
+    assert re.search(r"[\d.]+ M pictures", card)
 
 
 def test_every_concept_of_the_sheet_fits_the_words(loaded):
@@ -45,11 +45,14 @@ def test_every_concept_of_the_sheet_fits_the_words(loaded):
 
 def test_colours_follow_the_words_and_the_ground_is_transparent(loaded):
     apple, apple_share = drawn(loaded, "red apple, fluent 3d")
-    tree, tree_share = drawn(loaded, "evergreen tree, fluent flat")
-    banana, _ = drawn(loaded, "banana, fluent flat")
+    tree, tree_share = drawn(loaded, "evergreen tree, noto")
+    banana, _ = drawn(loaded, "banana, twemoji")
+    line, line_share = drawn(loaded, "house, lucide line icon")
     assert apple.argmax() == 0
     assert apple[0] > 1.5 * apple[1:].max()
     assert tree.argmax() == 1
     assert banana[2] < 0.6 * banana[:2].min()
     assert 0.1 < apple_share < 0.95
     assert 0.05 < tree_share < 0.95
+    assert line.max() < 30
+    assert 0.05 < line_share < 0.6

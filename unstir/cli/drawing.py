@@ -29,10 +29,10 @@ LARGEST = 16
 """How many times the size it was trained at a model may be asked for; beyond lies only the end of the memory."""
 
 
-def open_model(model: Path | None, device: str, dtype: str | None = None) -> "Loaded":
+def open_model(model: Path | None, device: str, dtype: str | None = None, steps: int | None = None) -> "Loaded":
     """The model of this path, or the one that ships with the package; UserError as `load_model` does.
 
-    dtype: "float32" or "bfloat16"; None: as suits the device.
+    dtype: "float32" or "bfloat16"; None: as suits the device.  steps: how many will be taken; None: the model's own.
     """
     import torch
 
@@ -43,7 +43,7 @@ def open_model(model: Path | None, device: str, dtype: str | None = None) -> "Lo
     chosen = {None: None, "float32": torch.float32, "bfloat16": torch.bfloat16}
     if dtype not in chosen:
         raise UserError(f"there is no number format {dtype!r} here; there are: float32, bfloat16")
-    return load_model(model or DEFAULT, checked_device(device), chosen[dtype])
+    return load_model(model or DEFAULT, checked_device(device), chosen[dtype], steps)
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,7 +97,7 @@ def evaluate(
 
     if held_out is not None and data in BUILT_IN and not Path(data).exists():
         raise UserError(f"the built-in set {data} knows what it holds out; leave out --held-out")
-    loaded = load_model(model, device)
+    loaded = load_model(model, device, steps=steps)
     sampling = _sampling(loaded.sampling, steps, guidance, sampler)
     subject = _subject(loaded, sampling, likelihood)
     cache = cache or out
@@ -110,8 +110,8 @@ def evaluate(
             say(f"note: {len(split.unknown)} entries of the list are on no picture, {split.unknown[0]} among them")
         if not len(split.held_out):
             say("note: nothing is known to be held out; name it with --held-out to see what was learned, not kept")
-        settings = {**subject.request, "features": features, "data": data}
-        settings["clip"] = None if judge is None else judge.identity
+        settings = _settings(subject, sampling, data) | {"features": features}
+        settings["CLIP"] = None if judge is None else judge.identity
         report = measure(subject, real, n, seed, judge, features, out, settings, _stage)
     except KeyboardInterrupt:
         say(f"\nwhat was drawn is kept in {out}; the same command goes on")
@@ -181,6 +181,24 @@ def _subject(loaded: "Loaded", sampling: "Sampling", likelihood: bool) -> "Subje
         return bits_of(load_model(loaded.path, str(model.device), torch.float32).model)(pictures, seeds)
 
     return Subject(name, draw, request, lambda prompts: check_prompts(model, prompts), bits if likelihood else None)
+
+
+def _settings(subject: "Subject", sampling: "Sampling", data: str) -> dict[str, object]:
+    """What a reader needs to do it again. Of the rarer dials those that are set."""
+    made = subject.request
+    rare = {"interval": "guidance interval", "spacing": "spacing", "shift": "shift", "threshold": "threshold"}
+    usual = type(sampling)()
+    return {
+        "data": data,
+        "model": f"{made['model']} {made['model_hash']}",
+        "size": f"{made['size']} px",
+        "steps": sampling.steps,
+        "sampler": sampling.sampler,
+        "guidance": sampling.guidance_scale,
+        **{word: made[name] for name, word in rare.items() if getattr(sampling, name) != getattr(usual, name)},
+        "device": f"{made['device']}, {made['dtype']}",
+        "version": made["version"],
+    }
 
 
 def _judge(clip: Path | None, features: str, device: str, cache: Path) -> "ClipVectors | None":

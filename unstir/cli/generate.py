@@ -48,7 +48,7 @@ def generate(
     seed
         A whole number; the same prompt and seed give the same picture. Chosen and told if left out.
     steps
-        Denoising steps: more is finer and slower.
+        Denoising steps: more is finer and slower. For few, a model that has weights for few takes those.
     guidance
         How strongly to follow the words; 1 is off.
     sampler
@@ -74,7 +74,7 @@ def generate(
     _check_text(prompt, negative)
     if seed is None:
         seed = secrets.randbelow(2**31)
-    loaded = open_model(model, device)
+    loaded = open_model(model, device, steps=steps)
     seen, planned = loaded.notes.get("images_seen", 0), loaded.notes.get("images", 0)
     if seen < planned:
         say(f"note: this model is still in training: {seen:,} of {planned:,} pictures seen")

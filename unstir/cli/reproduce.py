@@ -38,7 +38,8 @@ def reproduce(
     missing = {"prompt", "negative", "seed", "size", "steps", "sampler", "dtype", "model_hash"} - set(request)
     if missing:
         raise UserError(f"{picture} does not say its {', '.join(sorted(missing))}; it cannot be made again")
-    loaded = open_model(model, device, str(request["dtype"]))
+    steps = request["steps"]
+    loaded = open_model(model, device, str(request["dtype"]), steps if isinstance(steps, int) else None)
     if fingerprint(loaded.path) != request["model_hash"]:
         raise UserError(
             f"{picture} was made with the model {request.get('model')} ({request['model_hash']}), "

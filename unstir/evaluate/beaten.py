@@ -45,22 +45,18 @@ def against(
 
 def rows(found: Sequence[Beaten]) -> list[Row]:
     """The differences as rows of a table."""
-    return [row_of(f"{one.name}, model less baseline", one.difference) for one in found]
+    return [row_of(f"{one.name}, model less baseline", one.difference, baseline=0.0) for one in found]
 
 
 def sentence(found: Sequence[Beaten]) -> str:
     """What the measures say together, with their numbers; "" for none."""
     if not found:
         return ""
-    alike = len({one.word for one in found}) == 1
-    parts = []
-    for one in found:
-        numbers = f"{one.name} {_number(one, one.model)} against {_number(one, one.baseline)}"
-        parts.append(numbers if alike else f"by {numbers} it {one.word} it")
-    if alike:
-        return (
-            f"On prompts held out of training the model {found[0].word} the nearest-text baseline: {', '.join(parts)}."
-        )
+    numbers = [f"{one.name} {_number(one, one.model)} against {_number(one, one.baseline)}" for one in found]
+    word = found[0].word
+    if all(one.word == word for one in found):
+        return f"On prompts held out of training the model {word} the nearest-text baseline: {', '.join(numbers)}."
+    parts = [f"by {told} the model {one.word} it" for one, told in zip(found, numbers, strict=True)]
     return f"On prompts held out of training the nearest-text baseline is met in part: {', '.join(parts)}."
 
 

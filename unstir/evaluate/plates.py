@@ -27,12 +27,13 @@ def compared_plate(rows: Sequence[tuple[str, Pixels]], captions: Sequence[str], 
 
     rows: (label, (N, S, S, C)) of each kind, N the same.  captions: N.  blocks: how many times the rows come.
     """
+    across = min(_COLUMNS, len(captions))
     pictures: list[Pixels] = []
     texts: list[str] = []
     labels: list[str] = []
-    for start in range(0, min(len(captions), blocks * _COLUMNS), _COLUMNS):
-        chosen = captions[start : start + _COLUMNS]
-        blank = [np.zeros_like(rows[0][1][0])] * (_COLUMNS - len(chosen))
+    for start in range(0, min(len(captions), blocks * across), across):
+        chosen = captions[start : start + across]
+        blank = [np.zeros_like(rows[0][1][0])] * (across - len(chosen))
         for place, (label, kind) in enumerate(rows):
             pictures += [*kind[start : start + len(chosen)], *blank]
             last = place == len(rows) - 1

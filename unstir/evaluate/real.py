@@ -40,7 +40,7 @@ def open_real(
     """Decode captioned pictures at a model's size, or open the built-in set of that name.
 
     shape: (channels, side, side) of the model.  entries: what was held out (see `held_out`); not asked of a built-in
-    set, which knows its own.  folder: keeps the decoded pictures, which are opened again if they are of the very same files.
+    set, which knows its own.  folder: keeps the decoded pictures; they are opened again for the very same files.
     Raises UserError as `open_named`, `pack` and `split` do.
     """
     channels, side, _ = shape

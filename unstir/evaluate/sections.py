@@ -137,7 +137,8 @@ def distances(material: Material, features: str) -> Section:
 
 def memory(material: Material) -> Section:
     """Whether training pictures are copied."""
-    pictures, seen, out = material.real.pictures, material.real.split.seen, material.real.split.held_out[:_SEARCHED]
+    pictures, seen, last = material.real.pictures, material.real.split.seen, material.sides[-1]
+    out = np.concatenate([last.rows, last.others])[:_SEARCHED] if last.held_out else seen[:0]
     groups = material.groups_of(seen)
     plain = raw(pictures.pixels)
     found = [copies.copies("pixels", raw(material.pixels), plain[out], plain[seen], groups)]

@@ -39,11 +39,27 @@ class ClassicAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """x: (B, N, width); mask: (B, 1, 1, N) additive, for attention that is not causal. Returns as x."""
+    def forward(self, x: Tensor, mask: Tensor | None = None, place: Tensor | None = None) -> Tensor:
+        """x: (B, N, width); mask: (B, 1, 1, N) additive, for attention that is not causal. Returns as x.
+
+        place: (B,) int64, a token of each row; (B, width) is returned then, what it alone sees.
+        """
+        if place is not None:
+            return self._at(x, mask, place)
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         seen = F.scaled_dot_product_attention(q, k, v, is_causal=True) if self.causal else attend(q, k, v, mask)
         out: Tensor = self.out(seen.transpose(1, 2).flatten(2))
+        return out
+
+    def _at(self, x: Tensor, mask: Tensor | None, place: Tensor) -> Tensor:
+        b, n, width = x.shape
+        weight, bias = self.qkv.weight, self.qkv.bias
+        q = F.linear(x[torch.arange(b, device=x.device), place], weight[:width], bias[:width])
+        k, v = F.linear(x, weight[width:], bias[width:]).view(b, n, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        if self.causal:
+            later = torch.arange(n, device=x.device) > place[:, None]
+            mask = torch.zeros(b, n, device=x.device, dtype=q.dtype).masked_fill(later, -torch.inf)[:, None, None]
+        out: Tensor = self.out(attend(q.view(b, self.heads, 1, -1), k, v, mask).flatten(1))
         return out
 
 
@@ -76,8 +92,13 @@ class ClassicBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.mlp = ClassicMLP(width, hidden, kind)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """x: (B, N, width); mask: (B, 1, 1, N) additive."""
-        x = x + self.attention(self.norm1(x), mask)
+    def forward(self, x: Tensor, mask: Tensor | None = None, place: Tensor | None = None) -> Tensor:
+        """x: (B, N, width); mask: (B, 1, 1, N) additive. Returns as x.
+
+        place: (B,) int64, a token of each row; (B, width) is returned then, that token alone. It is all that a model
+        asks of its last block if it reads one token, and a sixth of the work.
+        """
+        seen = self.attention(self.norm1(x), mask, place)
+        x = seen + (x if place is None else x[torch.arange(len(x), device=x.device), place])
         out: Tensor = x + self.mlp(self.norm2(x))
         return out

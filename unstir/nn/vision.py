@@ -79,7 +79,11 @@ class VisionTransformer(nn.Module):
         if config.pool == "class":
             x = torch.cat([self.class_token.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
         x = self.norm_in(x + self.position)
-        for block in self.blocks:
+        *blocks, last = self.blocks
+        for block in blocks:
             x = block(x)
-        pooled: Tensor = self.norm(x[:, 0]) if config.pool == "class" else self.norm(x).mean(1)
+        if config.pool == "class":
+            pooled: Tensor = self.norm(last(x, place=torch.zeros(len(x), dtype=torch.int64, device=x.device)))
+        else:
+            pooled = self.norm(last(x)).mean(1)
         return pooled

@@ -54,6 +54,12 @@ class ClipText(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """ids: (B, L) int64, L up to `length`; every row has a token to pool at."""
         config = self.config
+        place = None
+        if config.pool != "mean":
+            place = ids.argmax(1) if config.pool == "argmax" else (ids == config.end).int().argmax(1)
+        if ids.device.type == "cpu" and not torch.compiler.is_compiling():
+            # Short texts in a long context are mostly padding. To ask a GPU how much would mean to wait for it.
+            ids = ids[:, : self._seen(ids, place)]
         real = ids != 0
         x = self.embed(ids) + self.position[: ids.shape[1]]
         mask = None
@@ -61,13 +67,21 @@ class ClipText(nn.Module):
             # Where attention looks back only, padding needs no mask: it comes after all that is read.
             mask = torch.zeros(ids.shape, device=ids.device, dtype=self.position.dtype)
             mask = mask.masked_fill(~real, -1e4)[:, None, None, :]
-        for block in self.blocks:
+        *blocks, last = self.blocks
+        for block in blocks:
             x = block(x, mask)
-        x = self.norm(x)
-        if config.pool == "mean":
-            weight = real.to(x.dtype).unsqueeze(-1)
-            mean: Tensor = (x * weight).sum(1) / weight.sum(1)
-            return mean
-        place = ids.argmax(1) if config.pool == "argmax" else (ids == config.end).int().argmax(1)
-        pooled: Tensor = x[torch.arange(len(x), device=x.device), place]
-        return pooled
+        if place is not None:
+            pooled: Tensor = self.norm(last(x, mask, place))
+            return pooled
+        x = self.norm(last(x, mask))
+        weight = real.to(x.dtype).unsqueeze(-1)
+        mean: Tensor = (x * weight).sum(1) / weight.sum(1)
+        return mean
+
+    def _seen(self, ids: Tensor, place: Tensor | None) -> int:
+        """How many columns of ids have an effect, 1 at least."""
+        pooled = 1 if place is None else int(place.max()) + 1
+        if place is not None and self.config.causal:
+            return pooled
+        column = torch.arange(1, ids.shape[1] + 1)
+        return max(pooled, int((column * (ids != 0).any(0)).max()))

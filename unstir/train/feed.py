@@ -8,6 +8,7 @@ import torch
 
 from unstir.data.pictures import Pictures
 from unstir.data.scenes import Mix
+from unstir.models.across import place
 from unstir.models.clip import Clip
 from unstir.models.consistency import Consistency
 from unstir.models.diffusion import Diffusion
@@ -19,7 +20,7 @@ from unstir.train.scene_batches import Planner, SceneBatches, drawings_of
 Model = Diffusion | Clip | Consistency
 
 WORKERS = 8
-"""Processes that plan scenes for a GPU. A CPU that trains has none to spare."""
+"""Processes that plan scenes for the GPUs of one machine. A CPU that trains has none to spare."""
 
 
 class Feed(NamedTuple):
@@ -59,4 +60,5 @@ def scene_batches(model: Diffusion, pictures: Pictures, config: TrainConfig) -> 
     index = np.repeat(np.arange(len(trained)), weights)
     planner = Planner(drawings, index, model.tokenizer, model.config.text.length, config, Mix())
     pixels = torch.from_numpy(np.array(trained.pixels)).to(model.device)
-    return SceneBatches(pixels, planner, WORKERS if model.device.type == "cuda" else 0)
+    workers = max(1, WORKERS // place().processes) if model.device.type == "cuda" else 0
+    return SceneBatches(pixels, planner, workers)

@@ -239,9 +239,10 @@ class _Course(Generic[M]):
 
     def progress(self, event: str, warnings: tuple[str, ...] = ()) -> Progress:
         run, total = self.run, self.run.config.total_steps * self.run.config.batch_size
-        fresh = (run.images_seen - self.seen_then) / max(time.perf_counter() - self.since, 1e-9)
-        self.rate = fresh if self.rate == 0 else 0.7 * self.rate + 0.3 * fresh
-        self.from_now()
+        if run.images_seen > self.seen_then:
+            fresh = (run.images_seen - self.seen_then) / max(time.perf_counter() - self.since, 1e-9)
+            self.rate = fresh if self.rate == 0 else 0.7 * self.rate + 0.3 * fresh
+            self.from_now()
         left = (total - run.images_seen) / max(self.rate, 1e-9)
         return Progress(run.images_seen, total, run.mean_loss(), self.rate, left, event, warnings)
 

@@ -37,8 +37,8 @@ def clip_dial(size: str | None, budget: float, on_gpu: bool) -> str:
 def clip_recipe_for(pictures: Pictures, letter: str) -> ClipRecipe:
     """A recipe for these pictures; its number of images is still to be measured.
 
-    Patches are a sixteenth of the largest pictures' side and 8 pixels at least. Large batches: every other picture
-    of a batch is what a caption is told apart from.
+    Patches of 8 pixels up to a side of 64, of 16 above. Large batches: every other picture of a batch is what a caption
+    is told apart from.
     """
     side, channels = pictures.pixels.shape[1], pictures.pixels.shape[3]
     size = CLIP_SIZES[letter]
