@@ -15,6 +15,7 @@ def table() -> Mapping[str, Callable[[], Recipe | ClipRecipe]]:
     from recipes.clip_shapes import clip_shapes
     from recipes.digits import digits
     from recipes.icons import icons
+    from recipes.icons_clip import icons_clip
     from recipes.icons_narrow import icons_narrow
     from recipes.shapes import shapes
 
@@ -23,6 +24,7 @@ def table() -> Mapping[str, Callable[[], Recipe | ClipRecipe]]:
         "clip-shapes": clip_shapes,
         "digits": digits,
         "icons": icons,
+        "icons-clip": icons_clip,
         "icons-narrow": icons_narrow,
         "shapes": shapes,
     }

@@ -3,6 +3,12 @@
 DATA: a folder of webdataset shards, one a style, as `recipes/convert_icons.py` writes them from public repositories.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from recipes.icons_data import Meta, annotated, split
 from unstir.data.entry import Entry
 from unstir.models.diffusion import Sampling
 from unstir.nn.dit import DiTConfig
@@ -28,6 +34,11 @@ def captions(entry: Entry) -> tuple[str, ...]:
     return icon_captions(entry.caption, entry.meta)
 
 
+def trained_on(metas: Sequence[Meta]) -> npt.NDArray[np.int64]:
+    """All but the cells that are held out (recipes/icons_data.py)."""
+    return split(metas)[0]
+
+
 def icons() -> Recipe:
     """64 pixels in 64 patches: a quarter of the cost of 128 pixels in 256, so four times the pictures in a minute.
 
@@ -43,6 +54,7 @@ def icons() -> Recipe:
             warmup=102_400,
             cooldown=0.5,
             compile=True,
+            scenes=True,
             log_every=102_400,
             sample_every=1_024_000,
             save_every=512_000,
@@ -53,5 +65,7 @@ def icons() -> Recipe:
         length=40,
         text_depth=3,
         sigma_data=0.6,
+        annotate=annotated,
+        keep=trained_on,
         captioner=captions,
     )

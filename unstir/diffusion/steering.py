@@ -38,18 +38,20 @@ def steer(
     *,
     interval: tuple[float, float] = (0.0, 1.0),
 ) -> Denoiser:
-    """Move each predicted picture up its similarity: x0 + scale·s(t)·g/rms(g), clipped to [-1, 1]. 0 = off.
+    """Move each predicted picture up its similarity, by scale·std at pure noise and by nothing at the picture. 0 = off.
 
-    g is the gradient of the similarity by x0; none goes through the denoiser. s(t) is `undecided`: pixels move by
-    `scale` times what this noise leaves open about them, from the whole picture at t = 1 to nothing at t = 0.
-    By Bayes' rule the prediction given the words is x0 + Cov(x0 | xt)·g for g the gradient of their log-likelihood.
-    A cosine is none, and its gradient's size says nothing: it is larger for blurs than for pictures. So its
-    direction alone is taken.
+        x0 + scale · v/std · d/rms(d),   d = Cov(x0 | xt) · g
+
+    with g the gradient of the similarity by x0; none goes through the denoiser. By Bayes' rule the prediction given
+    the words is x0 + Cov·g for g the gradient of their log-likelihood. Cov is `undecided`: coarse traits of the picture
+    are open before fine ones, and nothing is where the noise has gone; v is its mean over all pixels. A cosine is no
+    log-likelihood and its slope's size says nothing, being larger for blurs than for pictures, so d counts as a
+    direction only. Results are clipped to [-1, 1].
 
     towards: one function a picture, which sees that picture alone, so that no picture's bits depend on its neighbours
     if `denoise` keeps them apart (`one_by_one`).  std: of the data.  interval: steer only at times within.
     Source: Dhariwal and Nichol 2021, algorithm 2; Nichol et al. 2021 (GLIDE), section 2.4; by x0 instead of xt as in
-    Bansal et al. 2023 (universal guidance), section 3.2.
+    Bansal et al. 2023 (universal guidance). The spectrum of Cov is ours.
     """
     low, high = interval
     if not 0 <= low <= high <= 1:
@@ -61,32 +63,45 @@ def steer(
         x0 = denoise(xt, t, cond)
         if len(x0) != len(towards):
             raise ValueError(f"{len(towards)} similarities for {len(x0)} pictures")
-        reach = per_picture(scale * undecided(schedule, t, std), x0)
+        height, width = x0.shape[-2:]
+        variance = undecided(schedule, t, std, height, width)
+        reach = per_picture(scale / std * variance.mean((1, 2)), x0)
         rows = []
         for i, similarity in enumerate(towards):
             row, time = x0[i : i + 1], float(t[i])
-            rows.append((row + reach[i] * uphill(similarity, row, time)).clamp(-1, 1) if low <= time <= high else row)
+            if low <= time <= high:
+                way = torch.fft.ifft2(torch.fft.fft2(slope(similarity, row, time)) * variance[i]).real
+                size = way.square().mean().sqrt()
+                # Where the similarity is flat there is no way to go.
+                way = torch.where(size > 0, way / size, torch.zeros_like(way))
+                row = (row + reach[i] * way.to(row.dtype)).clamp(-1, 1)
+            rows.append(row)
         return torch.cat(rows)
 
     return steered
 
 
-def undecided(schedule: NoiseSchedule, t: Tensor, std: float) -> Tensor:
-    """Standard deviation of Gaussian pictures, of deviation `std`, once xt is known: from std at pure noise to 0.
+def undecided(schedule: NoiseSchedule, t: Tensor, std: float, height: int, width: int) -> Tensor:
+    """Variance that each spatial frequency of Gaussian pictures still has once xt is known.
 
-    s² = std²·sigma² / (alpha²·std² + sigma²).  t: (B,). Returns (B,) float64.
+    S·sigma² / (alpha²·S + sigma²), S = c / (1 + f²) the spectrum of pictures, f in waves a picture, of mean std².
+    t: (B,). Returns (B, height, width) float64 in the order of `torch.fft.fft2`.
+    Source: Field 1987 (pictures' spectra fall as 1/f²); the variance is Bayes' rule for each frequency.
     """
-    alpha, sigma = schedule.alpha(t.double()), schedule.sigma(t.double())
-    return std * sigma * (alpha.square() * std**2 + sigma.square()).rsqrt()
+    along = (torch.fft.fftfreq(side, 1 / side, dtype=torch.float64, device=t.device) for side in (height, width))
+    y, x = along
+    spectrum = 1 / (1 + y[:, None].square() + x.square())
+    spectrum = spectrum * (std**2 / spectrum.mean())
+    alpha, sigma = (part(t.double())[:, None, None] for part in (schedule.alpha, schedule.sigma))
+    return spectrum * sigma.square() / (alpha.square() * spectrum + sigma.square())
 
 
-def uphill(similarity: Similarity, x0: Tensor, t: float) -> Tensor:
-    """The direction in which the similarity of x0 (1, *) rises fastest, of root mean square 1; 0 where it is flat."""
+def slope(similarity: Similarity, x0: Tensor, t: float) -> Tensor:
+    """The gradient of the similarity at x0 (1, *), float32."""
     with torch.enable_grad():  # samplers run without
         place = x0.detach().float().requires_grad_()
         (gradient,) = torch.autograd.grad(similarity(place, t), place)
-    size = gradient.square().mean().sqrt()
-    return torch.where(size > 0, gradient / size, torch.zeros_like(gradient)).to(x0.dtype)
+    return gradient
 
 
 def likeness(
