@@ -15,6 +15,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 # And what is needed to work on it: tests, checks, the reference implementations.
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	# Without what it asks for: it would pull torchvision, which does not go with every torch. The tests need its models alone.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps open_clip_torch ftfy wcwidth
 	touch $@
 
 generate: $(VENV)/installed

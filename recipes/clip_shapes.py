@@ -32,10 +32,10 @@ def clip_shapes() -> ClipRecipe:
     return ClipRecipe(
         vision=VisionConfig(32, 3, patch=8, width=128, depth=4, heads=4, mlp=512),
         train=TrainConfig(
-            images=400_000,
+            images=250_368,
             batch_size=512,
             caption_dropout=0.0,
-            warmup=20_000,
+            warmup=12_800,
             cooldown=0.4,
             log_every=4_096,
             sample_every=50_000,

@@ -25,7 +25,9 @@ def single_thread():
     torch.set_num_threads(before)
 
 
-SAMPLING = Sampling(steps=2, guidance_scale=2.0)
+@pytest.fixture(scope="session")
+def sampling():
+    return Sampling(steps=2, guidance_scale=2.0)
 
 
 def scramble(model, seed, scale=0.2):
@@ -66,5 +68,5 @@ def clip(tokenizer):
 
 
 @pytest.fixture
-def subject(model):
-    return Subject("tiny", batch_drawer(model, SAMPLING), {"model_hash": "0", "steps": 2})
+def subject(model, sampling):
+    return Subject("tiny", batch_drawer(model, sampling), {"model_hash": "0", "steps": 2})

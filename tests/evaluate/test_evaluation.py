@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import SAMPLING
 
 from unstir.data.shapes import shapes
 from unstir.errors import UserError
@@ -67,7 +66,7 @@ def test_from_end_to_end(subject, real, judge, model, tmp_path, monkeypatch):
     # Noise is far from shapes, whatever a CLIP of random weights sees.
     assert likeness["Fréchet distance"]["value"] > 3 * likeness["Fréchet distance"]["floor"]
     assert likeness["Fréchet distance"]["interval"][0] > likeness["Fréchet distance"]["floor"]
-    assert table(said, "Memory")["copies, by pixels"]["value"] == 0
+    assert table(said, "Memory")["copies, by pixels, held-out prompts"]["value"] == 0
     assert table(said, "Likelihood")["held-out pictures"]["value"] > 0
     assert "baseline" in said["summary"]
     assert len(said["figures"]) == 4
@@ -108,20 +107,56 @@ def fake(name, pixels):
 def test_a_model_that_only_copies_is_caught(real):
     copied = evaluate(fake("parrot", real.pictures.pixels[real.split.seen]), real, 60, features="raw")
     rows = table(copied, "Memory")
-    assert rows["copies, by pixels"]["value"] > 0.9
-    assert rows["copies, by pixels"]["floor"] < 0.05
+    for side in ("held-out", "seen"):
+        assert rows[f"copies, by pixels, {side} prompts"]["value"] > 0.9
+        assert rows[f"copies, by pixels, {side} prompts"]["floor"] < 0.05
+        assert f"it copies: 30 of 30 pictures for {side} captions are flagged, by pixels" in copied["summary"]
     assert rows["nearer to training than 99 % of new ones, by pixels"]["value"] > 0.9
-    assert "It copies its training pictures: 60 of 60 pictures are flagged as copies by pixels" in copied["summary"]
+
+
+def test_a_model_that_copies_where_it_was_asked_for_the_same_is_caught(real):
+    """For captions it has seen it gives the training picture, for all others something new."""
+    captions = {ways[0]: i for i, ways in enumerate(real.pictures.captions) if i in real.split.seen}
+    fresh = shapes(60, 32, 9).pixels
+
+    def draw(prompts, seeds):
+        known = [real.pictures.pixels[captions[one]] if one in captions else None for one in prompts]
+        return np.stack([fresh[seed] if one is None else one for one, seed in zip(known, seeds, strict=True)])
+
+    summary = evaluate(Subject("pupil", draw, {}), real, 60, features="raw")["summary"]
+    assert "no sign of copies: 0 of 30 pictures for held-out captions" in summary
+    assert "it copies: 30 of 30 pictures for seen captions" in summary
 
 
 def test_a_model_that_draws_anew_is_not(real):
     fresh = evaluate(fake("painter", shapes(60, 32, 9).pixels), real, 60, features="raw")
-    assert table(fresh, "Memory")["copies, by pixels"]["value"] < 0.05
-    assert "There is no sign that it copies" in fresh["summary"]
+    for side in ("held-out", "seen"):
+        assert table(fresh, "Memory")[f"copies, by pixels, {side} prompts"]["value"] < 0.05
+    assert fresh["summary"].count("no sign of copies") == 2
     # And by likeness it cannot be told from the real ones.
     likeness = table(fresh, "Likeness, seen")
     low, high = likeness["Fréchet distance"]["interval"]
     assert low < likeness["Fréchet distance"]["floor"] < high
+
+
+def named(pictures):
+    """The pictures with metadata as the icons have them: a name and a style."""
+    metas = [{**meta, "name": ways[0], "phrase": f"style {i % 3}"} for i, (ways, meta) in enumerate(pairs(pictures))]
+    return replace(pictures, meta=metas)
+
+
+def pairs(pictures):
+    return zip(pictures.captions, pictures.meta, strict=True)
+
+
+def test_the_metadata_tell_what_the_baseline_shows(subject, real, judge):
+    report = evaluate(subject, replace(real, pictures=named(real.pictures)), 40, 0, judge)
+    assert (
+        "By their metadata the baseline's pictures show the right concept in 0 % of these prompts" in report["summary"]
+    )
+    assert "and both in 0 %." in report["summary"]
+    assert {"concept R@1", "style", "concept and style"} <= set(table(report, "Words, held-out"))
+    assert "concept and style, model less baseline" in table(report, "Against the baseline")
 
 
 def test_without_a_clip(subject, real):
@@ -138,8 +173,8 @@ def test_with_nothing_held_out(subject, real, judge):
     report = evaluate(subject, everything, 30, 0, judge)
     assert [one["title"] for one in report["tables"]] == ["Words, seen prompts", "Likeness, seen prompts", "Memory"]
     assert report["summary"].startswith("Nothing is known to be held out")
-    assert "no sign" not in report["summary"]
-    assert list(table(report, "Memory")) == ["copies, by pixels", "copies, by CLIP"]
+    assert "Memory: 0 of 30 pictures for seen captions are flagged" in report["summary"]
+    assert list(table(report, "Memory")) == ["copies, by pixels, seen prompts", "copies, by CLIP, seen prompts"]
     assert report["settings"]["prompts"] == {"seen": 30}
 
 
@@ -175,18 +210,18 @@ def test_lines(subject, real, judge):
     assert len(heads) == len(report["tables"])
 
 
-def test_small_evaluation(model, real, clip):
+def test_small_evaluation(model, sampling, real, clip):
     rows = range(90, 110)
     model.train()
     try:
-        found = small_evaluation(model, real.pictures, clip, rows, SAMPLING)
+        found = small_evaluation(model, real.pictures, clip, rows, sampling)
         assert model.training
     finally:
         model.eval()
-    assert found == small_evaluation(model, real.pictures, clip, rows, SAMPLING)
-    assert found != small_evaluation(model, real.pictures, clip, rows, SAMPLING, seed=1)
+    assert found == small_evaluation(model, real.pictures, clip, rows, sampling)
+    assert found != small_evaluation(model, real.pictures, clip, rows, sampling, seed=1)
     assert found.kernel > 0.01
-    drawn = batch_drawer(model, SAMPLING)([real.pictures.captions[row][0] for row in rows], range(20))
+    drawn = batch_drawer(model, sampling)([real.pictures.captions[row][0] for row in rows], range(20))
     judge = ClipVectors(clip)
     words = judge.of_words([real.pictures.captions[row][0] for row in rows])
     assert found.clip_score == pytest.approx(100 * np.maximum((judge.of_pictures(drawn) * words).sum(1), 0).mean())

@@ -5,11 +5,11 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import SAMPLING
 
 from unstir.errors import UserError
 from unstir.evaluate.generation import batch_drawer, check_prompts, drawn
 from unstir.image.png import load_pixels, read_request, save_png
+from unstir.models.diffusion import Sampling
 from unstir.models.pixels import to_pixels
 
 PROMPTS = ["a red circle", "two blue squares", "a pink cross", "a small black circle", "three green crosses"]
@@ -29,28 +29,28 @@ class Counted:
         return np.stack([np.full((8, 8, 4), seed, np.uint8) for seed in seeds])
 
 
-def test_together_is_as_alone(model):
-    for sampling in (SAMPLING, SAMPLING.__class__(steps=3, sampler="ddpm", interval=(0.2, 0.8), threshold=0.99)):
-        fast = batch_drawer(model, sampling)(PROMPTS, SEEDS)
-        *_, last = model.sample(model.shape, model.encode(PROMPTS), SEEDS, sampling)
+def test_together_is_as_alone(model, sampling):
+    for dials in (sampling, Sampling(steps=3, sampler="ddpm", interval=(0.2, 0.8), threshold=0.99)):
+        fast = batch_drawer(model, dials)(PROMPTS, SEEDS)
+        *_, last = model.sample(model.shape, model.encode(PROMPTS), SEEDS, dials)
         slow = to_pixels(last.x0).numpy()
         assert fast.shape == (5, 32, 32, 3)
         assert np.abs(fast.astype(int) - slow).max() <= 1
-    assert (batch_drawer(model, SAMPLING)(PROMPTS, SEEDS) == batch_drawer(model, SAMPLING)(PROMPTS, SEEDS)).all()
+    assert (batch_drawer(model, sampling)(PROMPTS, SEEDS) == batch_drawer(model, sampling)(PROMPTS, SEEDS)).all()
 
 
 def test_settings_that_do_not_exist(model):
     for dials in ({"sampler": "magic"}, {"steps": 0}, {"interval": (0.9, 0.1)}, {"threshold": 2.0}):
         with pytest.raises(ValueError):
-            batch_drawer(model, SAMPLING.__class__(**dials))
+            batch_drawer(model, Sampling(**dials))
 
 
-def test_a_model_that_gives_no_picture_is_named(model):
+def test_a_model_that_gives_no_picture_is_named(model, sampling):
     broken = copy.deepcopy(model)
     with torch.no_grad():
         next(broken.network.parameters()).fill_(float("nan"))
     with pytest.raises(UserError, match="lower the guidance"):
-        batch_drawer(broken, SAMPLING)(PROMPTS, SEEDS)
+        batch_drawer(broken, sampling)(PROMPTS, SEEDS)
 
 
 def test_a_caption_that_is_too_long_is_named_before_drawing(model):

@@ -60,6 +60,21 @@ def sentence(found: Sequence[Beaten]) -> str:
     return f"On prompts held out of training the nearest-text baseline is met in part: {', '.join(parts)}."
 
 
+def partial(found: Sequence[Beaten]) -> str:
+    """A warning where the judge prefers the baseline to the real pictures; "" where it does not.
+
+    found: the baseline's marks, as those of the model, against those of the real pictures.
+    """
+    better = [one for one in found if one.word == "beats"]
+    if not better:
+        return ""
+    numbers = ", ".join(f"{one.name} {_number(one, one.model)} against {_number(one, one.baseline)}" for one in better)
+    return (
+        f"The CLIP prefers the baseline's pictures even to the real ones of these captions ({numbers}): it knows "
+        "what it was trained on by heart, and there its word is no verdict."
+    )
+
+
 def _number(one: Beaten, value: float) -> str:
     """A score as it is, a share in percent."""
     return f"{value:.1f}" if one.name == "CLIP score" else f"{100 * value:.0f} %"

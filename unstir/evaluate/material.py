@@ -18,7 +18,7 @@ from unstir.evaluate.rows import Indices
 from unstir.evaluate.shelf import Vectors
 from unstir.evaluate.stages import Stages, silent
 from unstir.evaluate.vectors import ClipVectors
-from unstir.evaluate.words import Asked, asked
+from unstir.evaluate.words import Asked, Lexicon, asked
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +108,9 @@ def gather(
     if subject.check is not None:
         subject.check(captions)
     groups = [cell(meta) or key for meta, key in zip(real.pictures.meta, real.pictures.keys, strict=True)]
+    lexicon = None if clip is None else read_all(real, clip, stages)
     sides = [
-        _side(real, choice, held_out, groups, clip, stages)
+        _side(real, choice, held_out, groups, clip, lexicon)
         for held_out in (False, True)
         if any(prompt.held_out == held_out for prompt in prompts)
     ]
@@ -122,13 +123,20 @@ def gather(
     return Material(real, prompts, captions, pixels, groups, sides, looks, seed)
 
 
+def read_all(real: Real, clip: ClipVectors, stages: Stages = silent) -> Lexicon:
+    """The plain captions of all pictures; those seen come first, in the order of their first pictures."""
+    rows = np.concatenate([real.split.seen, real.split.held_out])
+    texts = list(dict.fromkeys(real.pictures.captions[row][0] for row in rows))
+    return Lexicon({text: i for i, text in enumerate(texts)}, clip.of_words(texts, stages))
+
+
 def _side(
-    real: Real, choice: Choice, held_out: bool, groups: list[str], clip: ClipVectors | None, stages: Stages
+    real: Real, choice: Choice, held_out: bool, groups: list[str], clip: ClipVectors | None, lexicon: Lexicon | None
 ) -> Side:
     places = np.array([i for i, prompt in enumerate(choice.prompts) if prompt.held_out == held_out], dtype=np.int64)
     rows = rows_of(choice.prompts)[places]
     others = choice.held_out if held_out else choice.seen
-    if clip is None:
+    if clip is None or lexicon is None:
         return Side(held_out, places, rows, others)
     pictures = real.pictures
     styles = {meta.get("phrase") for meta in pictures.meta}
@@ -137,18 +145,18 @@ def _side(
         [pictures.meta[row] for row in rows],
         sorted(style for style in styles if isinstance(style, str)),
         [groups[row] for row in rows],
+        lexicon,
         clip.of_words,
     )
-    nearest = _nearest(real, words, clip, stages) if held_out else None
-    return Side(held_out, places, rows, others, words, nearest)
+    return Side(held_out, places, rows, others, words, _nearest(real, words, lexicon) if held_out else None)
 
 
-def _nearest(real: Real, words: Asked, clip: ClipVectors, stages: Stages) -> Indices:
+def _nearest(real: Real, words: Asked, lexicon: Lexicon) -> Indices:
     """For each prompt the training row with the nearest caption, the first of those that have it."""
-    first: dict[str, int] = {}
+    first: dict[int, int] = {}
     for row in real.split.seen:
-        first.setdefault(real.pictures.captions[row][0], int(row))
-    known = clip.of_words(list(first), stages)
+        first.setdefault(lexicon.place[real.pictures.captions[row][0]], int(row))
+    known = lexicon.vectors[list(first)]
     found = nearest_text(words.own, known, np.array(list(first.values()), dtype=np.int64))
     return np.array(found.rows, dtype=np.int64)
 

@@ -16,7 +16,7 @@ from unstir.evaluate.report import Row, Table, row_of
 from unstir.evaluate.rows import Indices
 from unstir.evaluate.shelf import Vectors
 from unstir.evaluate.vectors import RAW_SIDE, raw, scaled
-from unstir.evaluate.words import CAPTION, SCORE, word_rows
+from unstir.evaluate.words import BOTH, CAPTION, OF_ALL, SCORE, word_rows
 
 _SEARCHED = 1000
 """Held-out pictures at most that tell how often the search for copies is wrong."""
@@ -46,9 +46,9 @@ def words(material: Material) -> Section:
         rows = word_rows(side.words, drawn, real, nearest)
         section.tables.append(Table(title=f"Words, {side.name} prompts", rows=rows, note=_words_note(side)))
         if nearest is not None:
-            apart = beaten.against(
-                side.words.marks(drawn), side.words.marks(nearest), side.words.groups, [CAPTION, SCORE]
-            )
+            marks = [side.words.marks(pictures) for pictures in (drawn, nearest, real)]
+            measures = [OF_ALL if OF_ALL in marks[0] else CAPTION, BOTH, SCORE]
+            apart = beaten.against(marks[0], marks[1], side.words.groups, measures)
             section.tables.append(
                 Table(
                     title="Against the baseline",
@@ -56,7 +56,11 @@ def words(material: Material) -> Section:
                     note="Prompt by prompt, model less baseline: above zero the model is better.",
                 )
             )
-            section.sentences.append(beaten.sentence(apart))
+            section.sentences += [
+                beaten.sentence(apart),
+                beaten.partial(beaten.against(marks[1], marks[2], side.words.groups, measures)),
+                _truth(material, side),
+            ]
         section.sentences.append(_judge(side, real))
     section.figures.append(_extremes(material))
     section.sentences = [one for one in section.sentences if one]
@@ -65,13 +69,32 @@ def words(material: Material) -> Section:
 
 def _words_note(side: Side) -> str:
     assert side.words is not None
+    asked, of_all = len(side.words.captions.texts), side.words.banks.get("caption {} of all")
+    everything = "" if of_all is None else f", and among all {len(of_all.texts)} of the data"
     note = (
-        f"{len(side.places)} pictures, as a CLIP sees them; captions are searched among "
-        f"{len(side.words.captions.texts)}. The ceiling is what the real pictures of these captions reach"
+        f"{len(side.places)} pictures, as a CLIP sees them. Captions are searched among the {asked} asked{everything}. "
+        "The ceiling is what the real pictures of these captions reach"
     )
     if side.nearest is None:
         return note + "."
     return note + "; the baseline draws nothing and gives the training picture whose caption is nearest."
+
+
+def _truth(material: Material, side: Side) -> str:
+    """What the baseline's pictures show, as their metadata say; "" where these do not."""
+    assert side.nearest is not None
+    told = [
+        [(meta.get("name"), meta.get("phrase")) for meta in (material.real.pictures.meta[row] for row in rows)]
+        for rows in (side.rows, side.nearest)
+    ]
+    if not all(isinstance(word, str) for pairs in told for pair in pairs for word in pair):
+        return ""
+    same = np.array([[a == b for a, b in zip(*both, strict=True)] for both in zip(*told, strict=True)])
+    concept, style, whole = (f"{100 * share:.0f} %" for share in (*same.mean(axis=0), same.all(axis=1).mean()))
+    return (
+        f"By their metadata the baseline's pictures show the right concept in {concept} of these prompts, "
+        f"the right style in {style}, and both in {whole}."
+    )
 
 
 def _judge(side: Side, real: Vectors) -> str:
@@ -141,10 +164,11 @@ def memory(material: Material) -> Section:
     out = np.concatenate([last.rows, last.others])[:_SEARCHED] if last.held_out else seen[:0]
     groups = material.groups_of(seen)
     plain = raw(pictures.pixels)
-    found = [copies.copies("pixels", raw(material.pixels), plain[out], plain[seen], groups)]
+    sides = {side.name: side.places for side in reversed(material.sides)}
+    found = [copies.copies("pixels", raw(material.pixels), plain[out], plain[seen], groups, sides)]
     if material.looks is not None:
         real = material.looks.real
-        found.append(copies.copies("CLIP", material.looks.drawn, real[out], real[seen], groups))
+        found.append(copies.copies("CLIP", material.looks.drawn, real[out], real[seen], groups, sides))
     known = [one for one in found if one is not None]
     if not known:
         return Section()

@@ -24,7 +24,10 @@ _BATCH = 32  # the fastest on a CPU
 _CHUNK = 1024  # rows computed and kept at a time
 
 RAW_SIDE = 16
-"""px that pictures are reduced to where they are compared by pixels: enough to tell drawings apart."""
+"""px that pictures are reduced to where they are compared by pixels.
+
+Of 400 generated and 300 planted copies of icons (64 px) 16 find what 32 find, in a third of the time (2026-11-20).
+"""
 
 
 class ClipVectors:

@@ -1,11 +1,16 @@
 """Do the pictures show what was asked for? As a CLIP sees it, beside the real pictures and the nearest-text baseline.
 
-    CLIP score     100 · cosine of picture and caption, the mean; chance: of pictures and the others' captions
-    caption R@k    the caption is among the k nearest of all captions asked: thing *and* style must be right
-    concept R@k    the name of the thing alone, among all names asked
-    style          the words for the style, among those of all styles there are
+    CLIP score          100 · cosine of picture and caption, the mean; chance: of pictures and the others' captions
+    caption R@k         the caption is among the k nearest of all captions asked
+    caption R@k of all  ... of all captions of the data, some of which differ in a word
+    concept R@k         the name of the thing alone, among all names asked
+    style               the words for the style, among those of all styles there are
+    concept and style   both are the nearest of theirs
 
-The ceiling is what the real pictures of the same captions reach: a CLIP does not know everything either.
+The ceiling is what the real pictures of the same captions reach: a CLIP does not know everything either. What it was
+trained on, though, it knows by heart: there a caption lies where its picture does. The baseline's pictures are such,
+chosen for captions that lie near to what was asked, and score high even where they show another thing. Only among all
+captions, where they find their own, are they found out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +25,8 @@ from unstir.evaluate.rows import Floats, Indices, as_units
 from unstir.evaluate.shares import Share, share
 from unstir.evaluate.shelf import Vectors
 
-SCORE, CAPTION = "CLIP score", "caption R@1"
+SCORE, CAPTION, BOTH = "CLIP score", "caption R@1", "concept and style"
+OF_ALL = f"{CAPTION} of all"
 _KS = (1, 5)
 
 Embed = Callable[[Sequence[str]], Vectors]
@@ -37,34 +43,43 @@ class Bank:
     texts: Vectors
     right: Indices
 
-    def marks(self, name: str, pictures: Vectors, ks: Sequence[int]) -> Marks:
-        """1 for each picture (N, D) whose own text is among the k nearest."""
+    def marks(self, name: str, pictures: Vectors) -> Marks:
+        """1 for each picture (N, D) whose own text is among the k nearest. name: with "{}" where k is told."""
         before = wrong_before(pictures, self.texts, self.right)
-        return {f"{name} R@{k}": (before < k).astype(np.float64) for k in ks if k < len(self.texts)}
+        return {name.format(f"R@{k}"): (before < k).astype(np.float64) for k in _KS if k < len(self.texts)}
+
+    def chances(self, name: str) -> dict[str, float]:
+        """What guessing reaches."""
+        return {name.format(f"R@{k}"): k / len(self.texts) for k in _KS if k < len(self.texts)}
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
     """N captions that were asked for, and what each picture is to find.
 
-    own: (N, D) each one's caption.  captions: always; names, styles: where the metadata tell them.
-    groups: N ids; pictures of one id are no independent evidence.
+    own: (N, D) each one's caption.  banks: by the names of their rows, "{}" for R@k; see `asked`.
+    styles: where the metadata tell them.  groups: N ids; pictures of one id are no independent evidence.
     """
 
     own: Vectors
-    captions: Bank
-    names: Bank | None
+    banks: dict[str, Bank]
     styles: Bank | None
     groups: list[str]
+
+    @property
+    def captions(self) -> Bank:
+        return self.banks["caption {}"]
 
     def marks(self, pictures: Vectors) -> Marks:
         """How well N pictures (N, D) fit, one by one."""
         cosines = (as_units(pictures) * as_units(self.own)).sum(axis=1)
-        marks = {SCORE: 100 * np.maximum(cosines, 0), **self.captions.marks("caption", pictures, _KS)}
-        if self.names is not None:
-            marks |= self.names.marks("concept", pictures, _KS)
+        marks = {SCORE: 100 * np.maximum(cosines, 0)}
+        for name, bank in self.banks.items():
+            marks |= bank.marks(name, pictures)
         if self.styles is not None:
-            marks |= {"style": self.styles.marks("style", pictures, [1])["style R@1"]}
+            marks["style"] = self.styles.marks("{}", pictures)["R@1"]
+        if "concept R@1" in marks and "style" in marks:
+            marks[BOTH] = marks["concept R@1"] * marks["style"]
         return marks
 
     def chances(self, pictures: Vectors) -> dict[str, float]:
@@ -72,10 +87,20 @@ class Asked:
         others = self.captions.right[:, None] != np.arange(len(self.captions.texts))
         cosines = as_units(pictures) @ as_units(self.captions.texts).T
         chances = {SCORE: float(100 * np.maximum(cosines[others], 0).mean())} if others.any() else {}
-        for name, bank in (("caption", self.captions), ("concept", self.names)):
-            if bank is not None:
-                chances |= {f"{name} R@{k}": k / len(bank.texts) for k in _KS}
-        return chances | ({"style": 1 / len(self.styles.texts)} if self.styles is not None else {})
+        for name, bank in self.banks.items():
+            chances |= bank.chances(name)
+        if self.styles is not None:
+            chances["style"] = self.styles.chances("{}")["R@1"]
+            chances[BOTH] = chances.get("concept R@1", 0.0) * chances["style"]
+        return chances
+
+
+@dataclass(frozen=True, eq=False)
+class Lexicon:
+    """All captions of the data. place: of each in vectors (T, D)."""
+
+    place: dict[str, int]
+    vectors: Vectors
 
 
 def asked(
@@ -83,20 +108,20 @@ def asked(
     metas: Sequence[Mapping[str, object]],
     phrases: Sequence[str],
     groups: Sequence[str],
+    lexicon: Lexicon,
     embed: Embed,
 ) -> Asked:
     """captions, metas, groups: of the N prompts' pictures.  phrases: the words of all styles there are."""
-    distinct, right = np.unique(np.array(captions), return_inverse=True)
-    texts = embed(distinct.tolist())
-    named = [meta.get("name", meta.get("concept")) for meta in metas]
-    styled = [meta.get("phrase") for meta in metas]
-    return Asked(
-        own=texts[right],
-        captions=Bank(texts, right.astype(np.int64)),
-        names=_bank(named, None, embed),
-        styles=_bank(styled, phrases, embed),
-        groups=list(groups),
-    )
+    places = np.array([lexicon.place[caption] for caption in captions], dtype=np.int64)
+    distinct, right = np.unique(places, return_inverse=True)
+    banks = {"caption {}": Bank(lexicon.vectors[distinct], right.astype(np.int64))}
+    if len(lexicon.place) > len(distinct):
+        banks["caption {} of all"] = Bank(lexicon.vectors, places)
+    names = _bank([meta.get("name", meta.get("concept")) for meta in metas], None, embed)
+    if names is not None:
+        banks["concept {}"] = names
+    styles = _bank([meta.get("phrase") for meta in metas], phrases, embed)
+    return Asked(lexicon.vectors[places], banks, styles, list(groups))
 
 
 def _bank(said: Sequence[object], among: Sequence[str] | None, embed: Embed) -> Bank | None:

@@ -181,7 +181,8 @@ def _opened(kind: type[M], path: Path, device: str, dtype: torch.dtype) -> tuple
                 value = unpacked(value, stored[SCALE + name])
             except ValueError as error:
                 raise UserError(f"{path}: {name} cannot be read: {error}") from None
-        weights[name] = value.to(device, dtype)
+        # A copy: views of the mapped file lie at odd addresses, where products come out with other last bits.
+        weights[name] = value.to(device, dtype, copy=True)
     model.load_state_dict(weights, assign=True)
     model.to(device)  # constants that are no weights
     model.requires_grad_(False)
