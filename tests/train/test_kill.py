@@ -175,7 +175,14 @@ def test_kill_and_continue(tmp_path, kills):
     whole, killed = tmp_path / "whole" / "run", tmp_path / "killed" / "run"
     files = {path.relative_to(whole).as_posix() for path in whole.rglob("*") if path.is_file()}
     assert files == {path.relative_to(killed).as_posix() for path in killed.rglob("*") if path.is_file()}
-    assert {checkpoint.NAME, "model.safetensors", "best.safetensors", "run.json", "log.jsonl", "samples/000000000.png"} <= files
+    assert {
+        checkpoint.NAME,
+        "model.safetensors",
+        "best.safetensors",
+        "run.json",
+        "log.jsonl",
+        "samples/000000000.png",
+    } <= files
     for name in files - {"log.jsonl"}:
         assert (whole / name).read_bytes() == (killed / name).read_bytes(), name
     first, second = Log.lines(whole), Log.lines(killed)

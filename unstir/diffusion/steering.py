@@ -100,7 +100,7 @@ def slope(similarity: Similarity, x0: Tensor, t: float) -> Tensor:
     """The gradient of the similarity at x0 (1, *), float32."""
     with torch.enable_grad():  # samplers run without
         place = x0.detach().float().requires_grad_()
-        (gradient,) = torch.autograd.grad(similarity(place, t), place)
+        gradient: Tensor = torch.autograd.grad(similarity(place, t), place)[0]
     return gradient
 
 

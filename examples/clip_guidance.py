@@ -1,0 +1,74 @@
+"""A model that is told nothing, steered by a CLIP that reads the words; and the two together with ordinary guidance.
+
+For each of 24 captions, seeds 0 to 23, sampler sde, 24 steps: CLIP score with its 95 % interval, and the sheets.
+Run: python examples/clip_guidance.py docs/guidance-clip.png
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from unstir.diffusion.steering import likeness, steer
+from unstir.evaluate.retrieval import clip_score
+from unstir.image.png import save_png
+from unstir.image.sheet import sheet
+from unstir.models.augment import DIALS, jitter
+from unstir.models.diffusion import Sampling
+from unstir.models.pixels import to_pixels
+from unstir.weights.modelfile import DEFAULT, DEFAULT_CLIP, load_clip, load_model
+
+THINGS = (
+    "red apple", "banana", "lemon", "pear", "carrot", "tomato", "mushroom", "fish", "whale", "penguin", "frog", "pig",
+    "bear", "fox", "red heart", "blue heart", "star", "sun", "full moon", "balloon", "rocket", "green book",
+    "evergreen tree", "cactus",
+)  # fmt: skip
+STYLE = "fluent 3d"
+VIEWS = 4
+
+
+def main(out: Path) -> None:
+    model, clip = load_model(DEFAULT).model, load_clip(DEFAULT_CLIP)
+    prompts = [f"{thing}, {STYLE}" for thing in THINGS]
+    words = clip.embed_words(prompts)
+
+    def drawn(told: bool, guidance_scale: float, scale: float) -> torch.Tensor:
+        """Pictures (24, C, S, S). told: whether the model reads the words.  scale: of the steering by CLIP."""
+        sampling = Sampling(steps=24, sampler="sde", guidance_scale=guidance_scale)
+        pictures = []
+        for seed, prompt in enumerate(prompts):
+            nearness = likeness(clip.embed_pictures, words[seed], seed, jitter, DIALS, VIEWS)
+            wrap = partial(steer, towards=[nearness], scale=scale, schedule=model.schedule, std=model.config.sigma_data)
+            *_, last = model.sample(
+                model.shape, model.encode([prompt if told else ""]), [seed], sampling, wrap=wrap if scale else None
+            )
+            pictures.append(last.x0.float())
+        return torch.cat(pictures).clamp(-1, 1)
+
+    rows, captions = [], []
+    for name, told, guidance_scale, scale in (
+        ("told nothing", False, 1.0, 0.0),
+        ("told nothing, CLIP", False, 1.0, 2.0),
+        ("guidance 2", True, 2.0, 0.0),
+        ("guidance 2, CLIP", True, 2.0, 0.3),
+    ):
+        pictures = drawn(told, guidance_scale, scale)
+        with torch.no_grad():
+            score = clip_score(clip.embed_pictures(pictures).numpy(), words.numpy())
+        print(f"{name:20} CLIP score {score.value:5.1f}  ({score.low:.1f} to {score.high:.1f})", flush=True)
+        rows += list(to_pixels(pictures).numpy())
+        captions += [f"{thing}: {name}" for thing in THINGS]
+    order = (
+        np.arange(len(rows)).reshape(4, 2, 12).transpose(1, 0, 2).ravel()
+    )  # the four ways of a thing, one below another
+    save_png(
+        out, sheet([rows[i] for i in order], columns=12, captions=[captions[i] for i in order], background="checker")
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python examples/clip_guidance.py OUT.png")
+    main(Path(sys.argv[1]))
