@@ -93,7 +93,8 @@ def undecided(schedule: NoiseSchedule, t: Tensor, std: float, height: int, width
     spectrum = 1 / (1 + y[:, None].square() + x.square())
     spectrum = spectrum * (std**2 / spectrum.mean())
     alpha, sigma = (part(t.double())[:, None, None] for part in (schedule.alpha, schedule.sigma))
-    return spectrum * sigma.square() / (alpha.square() * spectrum + sigma.square())
+    variance: Tensor = spectrum * sigma.square() / (alpha.square() * spectrum + sigma.square())
+    return variance
 
 
 def slope(similarity: Similarity, x0: Tensor, t: float) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 from unstir.evaluate.bootstrap import Interval, interval
 from unstir.evaluate.report import Row, row_of
 from unstir.evaluate.rows import Floats
+from unstir.evaluate.words import SCORE
 
 
 @dataclass(frozen=True)
@@ -49,32 +50,36 @@ def rows(found: Sequence[Beaten]) -> list[Row]:
 
 
 def sentence(found: Sequence[Beaten]) -> str:
-    """What the measures say together, with their numbers; "" for none."""
-    if not found:
+    """What the measures say, those of one word together, with their numbers; "" for none."""
+    told = [
+        f"{word} {{}} by {_listed([one for one in found if one.word == word])}"
+        for word in dict.fromkeys(one.word for one in found)
+    ]
+    if not told:
         return ""
-    numbers = [f"{one.name} {_number(one, one.model)} against {_number(one, one.baseline)}" for one in found]
-    word = found[0].word
-    if all(one.word == word for one in found):
-        return f"On prompts held out of training the model {word} the nearest-text baseline: {', '.join(numbers)}."
-    parts = [f"by {told} the model {one.word} it" for one, told in zip(found, numbers, strict=True)]
-    return f"On prompts held out of training the nearest-text baseline is met in part: {', '.join(parts)}."
+    first, *rest = told
+    first = first.format("the nearest-text baseline")
+    return "; ".join([f"On held-out prompts the model {first}", *(f"it {one.format('it')}" for one in rest)]) + "."
 
 
-def partial(found: Sequence[Beaten]) -> str:
-    """A warning where the judge prefers the baseline to the real pictures; "" where it does not.
+def warning(found: Sequence[Beaten]) -> str:
+    """What to say where the judge prefers the baseline to the real pictures; "" where it does not.
 
     found: the baseline's marks, as those of the model, against those of the real pictures.
     """
     better = [one for one in found if one.word == "beats"]
     if not better:
         return ""
-    numbers = ", ".join(f"{one.name} {_number(one, one.model)} against {_number(one, one.baseline)}" for one in better)
     return (
-        f"The CLIP prefers the baseline's pictures even to the real ones of these captions ({numbers}): it knows "
-        "what it was trained on by heart, and there its word is no verdict."
+        f"But the CLIP prefers the baseline even to the real pictures of these captions, by {_listed(better)}: "
+        "it knows by heart what it was trained on, and there its word is no verdict."
     )
+
+
+def _listed(found: Sequence[Beaten]) -> str:
+    return " and ".join(f"{one.name} ({_number(one, one.model)} to {_number(one, one.baseline)})" for one in found)
 
 
 def _number(one: Beaten, value: float) -> str:
     """A score as it is, a share in percent."""
-    return f"{value:.1f}" if one.name == "CLIP score" else f"{100 * value:.0f} %"
+    return f"{value:.1f}" if one.name == SCORE else f"{100 * value:.3g} %"

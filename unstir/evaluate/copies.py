@@ -65,23 +65,20 @@ def copies(
 
 
 def sentence(found: Sequence[Copies]) -> str:
-    """What the searches say of each side; "" for none."""
+    """What the search that flags most says of each side; "" for none."""
     if not found:
         return ""
+    worst = max(found, key=lambda one: max(copied.value for copied in one.copied.values()))
+    alarm = worst.false_alarm
     told = []
-    for side in found[0].copied:
-        worst = max(found, key=lambda one: one.copied[side].value)
-        one = worst.copied[side]
-        numbers = f"{one.right} of {one.total} pictures for {side} captions are flagged, by {worst.by}"
-        if worst.false_alarm is None:
-            told.append(numbers)
-            continue
-        alarm = worst.false_alarm
-        numbers += f", where real held-out pictures give {100 * alarm.value:.1f} %"
-        if one.low > max(alarm.high, _SURE):
-            told.append(f"it copies: {numbers}")
-        elif one.low > max(alarm.value, _SURE):
-            told.append(f"some may be copies: {numbers}")
-        else:
-            told.append(f"no sign of copies: {numbers}")
-    return f"Memory: {'; '.join(told)}."
+    for side, one in worst.copied.items():
+        verdict = f" ({_verdict(one, alarm)})" if alarm is not None else ""
+        told.append(f"{one.right} of {one.total} pictures for {side} captions{verdict}")
+    end = f"; of real held-out pictures {100 * alarm.value:.1f} % are flagged" if alarm is not None else ""
+    return f"Flagged as copies, by {worst.by}: {', '.join(told)}{end}."
+
+
+def _verdict(copied: Share, alarm: Share) -> str:
+    if copied.low > max(alarm.high, _SURE):
+        return "it copies" if copied.value > 1 / 2 else "some are copies"
+    return "some may be copies" if copied.low > max(alarm.value, _SURE) else "no sign of copying"

@@ -52,7 +52,7 @@ def evaluate(
             told(done)
     return Report(
         title=f"{subject.name} on {Path(real.name).name}",
-        summary=" ".join([*_held_out(material), *(sentence for one in found for sentence in one.sentences)]),
+        summary="\n".join([*_held_out(material), *(sentence for one in found for sentence in one.sentences)]),
         settings={**_counts(material), **(settings or {}), "seed": seed},
         tables=[table for one in found for table in one.tables],
         curves=[],

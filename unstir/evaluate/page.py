@@ -20,7 +20,7 @@ main { max-width: 62rem; margin: 0 auto; padding: 3.5rem 1.5rem 4rem; }
 h1 { font-size: 2rem; line-height: 1.15; letter-spacing: -.02em; font-weight: 650; margin: 0; text-wrap: balance; }
 h2 { font-size: 1.125rem; font-weight: 620; letter-spacing: -.005em; margin: 3rem 0 .25rem; }
 p { max-width: 42rem; margin: .25rem 0 .75rem; color: var(--soft); }
-.lead { font-size: 1.0625rem; margin-top: .75rem; }
+.lead { font-size: 1.0625rem; max-width: 46rem; margin: .75rem 0 0; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 1rem 1.5rem;
   margin: 2rem 0 0; padding: 1.25rem 0; border: solid var(--rule); border-width: 1px 0; }
 dt { font-size: .75rem; color: var(--soft); }
@@ -73,7 +73,7 @@ def page(said: Mapping[str, Any], pngs: Sequence[bytes]) -> str:
     said: what report.json holds, as `report.write_report` writes it.  pngs: its figures, encoded, in the same order.
     """
     title = escape(said["title"])
-    lead = f'<p class="lead">{escape(said["summary"])}</p>' if said["summary"] else ""
+    lead = "\n".join(f'<p class="lead">{escape(line)}</p>' for line in said["summary"].splitlines())
     parts = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n',

@@ -16,7 +16,7 @@ def lines(report: Report) -> list[str]:
     for table in report["tables"]:
         told += ["", *_table(table)]
     if report.get("summary"):
-        told += ["", report["summary"]]
+        told += ["", *report["summary"].splitlines()]
     return told
 
 

@@ -48,7 +48,10 @@ class Table(TypedDict):
 
 
 class Report(TypedDict):
-    """All of it. settings: what one must know to do it again.  figures: (caption, picture)."""
+    """All of it.
+
+    summary: a paragraph a line.  settings: what one must know to do it again.  figures: (caption, picture).
+    """
 
     title: str
     summary: NotRequired[str]

@@ -51,14 +51,14 @@ def words(material: Material) -> Section:
             apart = beaten.against(marks[0], marks[1], side.words.groups, measures)
             section.tables.append(
                 Table(
-                    title="Against the baseline",
+                    title="Against the nearest-text baseline",
                     rows=beaten.rows(apart),
                     note="Prompt by prompt, model less baseline: above zero the model is better.",
                 )
             )
             section.sentences += [
                 beaten.sentence(apart),
-                beaten.partial(beaten.against(marks[1], marks[2], side.words.groups, measures)),
+                beaten.warning(beaten.against(marks[1], marks[2], side.words.groups, measures)),
                 _truth(material, side),
             ]
         section.sentences.append(_judge(side, real))
@@ -92,8 +92,8 @@ def _truth(material: Material, side: Side) -> str:
     same = np.array([[a == b for a, b in zip(*both, strict=True)] for both in zip(*told, strict=True)])
     concept, style, whole = (f"{100 * share:.0f} %" for share in (*same.mean(axis=0), same.all(axis=1).mean()))
     return (
-        f"By their metadata the baseline's pictures show the right concept in {concept} of these prompts, "
-        f"the right style in {style}, and both in {whole}."
+        f"By their metadata the baseline's pictures show the right concept in {concept} of the prompts, "
+        f"the right style in {style}, both in {whole}."
     )
 
 
@@ -155,7 +155,19 @@ def distances(material: Material, features: str) -> Section:
                 "real ones: for the first two lower is better, and for the others higher, up to the floor."
             )
             section.tables.append(Table(title=f"Likeness, {side.name} prompts", rows=rows, note=note))
+            section.sentences.append(_likeness(side, rows[0], count))
+    section.sentences = [one for one in section.sentences[:1] if one]  # of the side that matters most
     return section
+
+
+def _likeness(side: Side, row: Row, count: int) -> str:
+    """Whether a set of pictures can be told from real ones; "" where no interval says so."""
+    value, floor, bounds = row["value"], row.get("floor"), row.get("interval")
+    if value is None or floor is None or bounds is None:
+        return ""
+    known = "cannot be told from" if bounds[0] <= floor else "differ from"
+    numbers = f"{row['name']} {value:.3g}, floor {floor:.3g}"
+    return f"As a set of {count}, the pictures for {side.name} prompts {known} real ones ({numbers})."
 
 
 def memory(material: Material) -> Section:
