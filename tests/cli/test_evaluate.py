@@ -110,6 +110,14 @@ def test_nothing_held_out_is_said(call, model, photos, tmp_path):
     assert "Nothing is known to be held out" in told
 
 
+def test_the_clip_that_ships_is_the_judge(call, model, photos, keys, tmp_path):
+    code, told, _ = call("evaluate", model, photos, "--held-out", keys, "-n", 8, "--out", tmp_path / "o", *FAST)
+    assert code == 0
+    assert "Words, held-out prompts" in told
+    report = json.loads((tmp_path / "o" / "report.json").read_text())
+    assert report["settings"]["CLIP"].startswith("icons_clip ")
+
+
 def test_likelihood(call, model, photos, tmp_path, monkeypatch):
     from unstir.evaluate import likelihood
 

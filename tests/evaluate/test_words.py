@@ -102,14 +102,14 @@ def marks(rate, score):
         (
             (0.9, 60),
             (0.3, 50),
-            "the model beats the nearest-text baseline by caption R@1 (90 % to 30 %) and CLIP score (60.1 to 50.1).",
+            "the model beats the nearest-text baseline by caption R@1 (90 % to 30 %) and CLIP score (60.0 to 50.0).",
         ),
         ((0.3, 50), (0.9, 60), "the model does not reach the nearest-text baseline by caption R@1 (30 % to 90 %) and"),
         ((0.5, 50), (0.5, 50), "the model cannot be told apart from the nearest-text baseline by caption R@1 (50 % to"),
         (
             (0.9, 50),
             (0.3, 60),
-            "the model beats the nearest-text baseline by caption R@1 (90 % to 30 %); it does not reach it by CLIP score (5",
+            "beats the nearest-text baseline by caption R@1 (90 % to 30 %); it does not reach it by CLIP score (5",
         ),
     ],
 )
