@@ -1,7 +1,11 @@
 """A CLIP of coloured shapes, counts and relations: `unstir train shapes --recipe clip-shapes --run runs/clip-shapes`.
 
 Score a trained model: python -m recipes.clip_shapes runs/clip-shapes
-Reached: TODO
+Reached: the right value of an attribute among all, on 2,000 new pictures: colour 99.8 %, form 99.4 %, count 98.7 %,
+size 98.5 %, binding (which colour is whose) 97.3 %, relation 40.8 % (chance 25 %); on combinations held out:
+98.8, 81.2, 97.9, 97.6, 91.0, 42.0 %, in this order. Of the five pictures nearest to "a red circle" - "a circle" +
+"a square", over all triples, 96.5 % are right. 18 minutes on one core that others used too (2026-11-20).
+What it does not learn: it tells beside from above, but not which of two things comes first.
 """
 
 import sys
