@@ -68,7 +68,8 @@ def test_from_end_to_end(subject, real, judge, model, tmp_path, monkeypatch):
     assert likeness["Fréchet distance"]["interval"][0] > likeness["Fréchet distance"]["floor"]
     assert table(said, "Memory")["copies, by pixels, held-out prompts"]["value"] == 0
     assert table(said, "Likelihood")["held-out pictures"]["value"] > 0
-    assert "baseline" in said["summary"]
+    assert "nearest-text baseline by " in said["summary"]
+    assert "the Fréchet distance tells those drawn for held-out prompts from real ones" in said["summary"]
     assert len(said["figures"]) == 4
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
@@ -137,7 +138,7 @@ def test_a_model_that_draws_anew_is_not(real):
     likeness = table(fresh, "Likeness, seen")
     low, high = likeness["Fréchet distance"]["interval"]
     assert low < likeness["Fréchet distance"]["floor"] < high
-    assert "the pictures for held-out prompts " in fresh["summary"]
+    assert "does not tell those drawn for held-out prompts from real ones" in fresh["summary"]
 
 
 def named(pictures):

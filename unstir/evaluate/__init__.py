@@ -1,5 +1,9 @@
-"""How good the pictures are: one measure a file, each a pure function of features, vectors or plain pixels.
+"""How good the pictures are.
 
-Nothing here knows how features are made, reads a file or draws from a global generator; the same input gives the same
-numbers. Every result is a frozen dataclass that `dataclasses.asdict` turns into JSON. `report` puts them on a page.
+The measures (frechet, kernel, manifold, halves, jackknife, bootstrap, retrieval, baseline, memory, composition), one a
+file, are pure functions of features, vectors or plain pixels: nothing in them knows how features are made, reads a file
+or draws from a global generator. Every result is a frozen dataclass that `dataclasses.asdict` turns into JSON.
+
+`evaluation` puts them together for a model and captioned pictures: prompts, generation and vectors make the `material`,
+`sections` tell what is found in it, and `report` puts that on a page.
 """

@@ -45,7 +45,7 @@ def likeness(
     rows = []
     for name, beside in compared.distances.items():
         row = Row(name=_NAMES.get(name, name), value=beside.value, floor=beside.floor)
-        if errors is not None:
+        if errors is not None and errors[name][1] > 0:  # a share of all or none has no error to tell
             row["interval"] = _interval(name, beside.value, errors[name])
         rows.append(row)
     return rows, count

@@ -165,9 +165,11 @@ def _likeness(side: Side, row: Row, count: int) -> str:
     value, floor, bounds = row["value"], row.get("floor"), row.get("interval")
     if value is None or floor is None or bounds is None:
         return ""
-    known = "cannot be told from" if bounds[0] <= floor else "differ from"
-    numbers = f"{row['name']} {value:.3g}, floor {floor:.3g}"
-    return f"As a set of {count}, the pictures for {side.name} prompts {known} real ones ({numbers})."
+    tells = "tells" if bounds[0] > floor else "does not tell"
+    return (
+        f"With {count} pictures a side, the {row['name']} {tells} those drawn for {side.name} prompts from real ones "
+        f"({value:.3g}, floor {floor:.3g})."
+    )
 
 
 def memory(material: Material) -> Section:
