@@ -10,22 +10,26 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import recipes
+from recipes.clip_digits import clip_digits
 from unstir.cli import main
 from unstir.cli.planning import expectation
 from unstir.cli.progress import duration
 from unstir.cli.training import parse_duration
 from unstir.errors import UserError
 from unstir.image.png import load_pixels
-from unstir.models.diffusion import Sampling
+from unstir.models.diffusion import Diffusion, Sampling
 from unstir.nn.dit import DiTConfig
+from unstir.nn.start import initialise
 from unstir.train import checkpoint, plan, runfolder
 from unstir.train.config import TrainConfig
 from unstir.train.log import Log
 from unstir.train.recipe import Recipe
+from unstir.weights.modelfile import load_model, save_model
 
 
 def tiny():
@@ -73,6 +77,71 @@ def run(finished, tmp_path):
 
 def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# Going on from another model
+
+
+def weights_of(folder):
+    return load_model(folder / "model.safetensors", dtype=torch.float32).model.state_dict()
+
+
+def test_going_on_from_a_model(call, photos, finished, tmp_path):
+    run = tmp_path / "r"
+    code, _, said = call("train", photos, "--from", finished, "--budget", "4s", "--run", run)
+    assert code == 0
+    assert f"going on from {finished}: 8×8 pixels" in said
+    assert runfolder.read_plan(run).sampling == Sampling(steps=2)
+    assert runfolder.read_plan(run).notes["from"] == str(finished)
+    before, after = weights_of(finished), weights_of(run)
+    far = {name: (after[name] - value).norm() / value.norm().clamp(min=1e-3) for name, value in before.items()}
+    # Other weights than before, and nowhere near those of a fresh start: the largest matrices have hardly moved.
+    assert max(far.values()) > 0
+    assert far["text.embed.weight"] < 0.5
+    assert (run / runfolder.START).read_bytes() == (finished / "model.safetensors").read_bytes()
+    assert call("train", photos, "--run", run)[0] == 0
+
+
+def test_a_recipe_that_goes_on(call, photos, finished, tmp_path, monkeypatch):
+    none = replace(tiny(), train=replace(tiny().train, images=8, adamw_lr=0.0, muon_lr=0.0))
+    monkeypatch.setattr(recipes, "table", lambda: {"none": lambda: none})
+    assert call("train", photos, "--recipe", "none", "--from", finished, "--run", tmp_path / "r")[0] == 0
+    before, after = weights_of(finished), weights_of(tmp_path / "r")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_from_what_cannot_be_gone_on_from(refused, photos, finished, tmp_path, monkeypatch):
+    wide = replace(tiny(), network=replace(tiny().network, width=64))
+    monkeypatch.setattr(recipes, "table", lambda: {"wide": lambda: wide, "clip": clip_digits})
+    train = ("train", photos, "--run", tmp_path / "r", "--from")
+    assert "there is no model" in refused(*train, tmp_path / "nothing")
+    assert "leave out --size" in refused(*train, finished, "--size", "s")
+    assert "leave out --size and --clip" in refused(*train, finished, "--clip")
+    assert "another network" in refused(*train, finished, "--recipe", "wide")
+    assert "trains no model that draws" in refused(*train, finished, "--recipe", "clip")
+    folder = tmp_path / "wordy"
+    shutil.copytree(photos, folder)
+    caption = next(folder.glob("*.txt"))
+    caption.write_text("a disc " * 30)
+    assert "reads 12 tokens, and a caption has" in refused(
+        "train", folder, "--from", finished, "--budget", "4s", "--run", tmp_path / "s"
+    )
+
+
+@pytest.mark.parametrize("damage", ["gone", "another"])
+def test_a_run_whose_start_was_lost(refused, photos, finished, tmp_path, monkeypatch, damage):
+    none = replace(tiny(), train=replace(tiny().train, images=8))
+    monkeypatch.setattr(recipes, "table", lambda: {"none": lambda: none})
+    run = tmp_path / "r"
+    assert main(["train", str(photos), "--recipe", "none", "--from", str(finished), "--run", str(run)]) == 0
+    if damage == "gone":
+        (run / runfolder.START).unlink()
+    else:
+        model = load_model(finished / "model.safetensors", dtype=torch.float32).model
+        wide = Diffusion(replace(model.config, network=replace(model.config.network, width=64)), model.tokenizer)
+        initialise(wide, 0)
+        save_model(run / runfolder.START, wide)
+    assert "start.safetensors" in refused("train", photos, "--run", run)
 
 
 # The way of a newcomer

@@ -8,7 +8,7 @@ from torch import nn
 
 from unstir.diffusion.sampler import SAMPLERS
 from unstir.models.build import build, describe, frozen, sampling_of
-from unstir.models.diffusion import SMALLEST_SIGMA, Batch, Diffusion, DiffusionConfig, Sampling
+from unstir.models.diffusion import SMALLEST_SIGMA, Batch, Diffusion, DiffusionConfig, Sampling, misplaced
 from unstir.models.pixels import to_pixels
 from unstir.nn.dit import DiTConfig
 from unstir.nn.start import initialise
@@ -328,3 +328,35 @@ def test_shape_and_device():
     assert model.shape == (4, 16, 16)
     assert model.device == torch.device("cpu")
     assert model.tokenize(CAPTIONS).shape == (4, 12)
+
+
+def test_where_things_lie_is_learned_by_their_words_alone():
+    where = torch.full((2, 4, 3), float("nan"))
+    where[0, 1], where[0, 2] = torch.tensor([0.2, 0.5, 0.4]), torch.tensor([0.8, 0.5, 0.4])
+    found = torch.zeros(2, 4, 3, requires_grad=True)
+    loss = misplaced(found, where)
+    # Of the first picture two tokens count, of the second none; the mean is over both pictures.
+    assert loss.item() == pytest.approx((0.04 + 0.25 + 0.16 + 0.64 + 0.25 + 0.16) / 2 / 2)
+    loss.backward()
+    assert found.grad.isfinite().all()
+    assert (found.grad[0, 1:3] != 0).all()
+    assert found.grad[0, [0, 3]].abs().sum() == found.grad[1].abs().sum() == 0
+    assert misplaced(where[:1].nan_to_num(), where[:1]) == 0
+
+
+def test_the_loss_of_a_model_that_locates():
+    plain, model = model_of(), model_of(locate=True)
+    for one in (plain, model):
+        initialise(one, 0)
+    batch, _ = batch_of()
+    where = torch.full((*batch.ids.shape, 3), float("nan"))
+    where[:, 1] = 0.5
+    told = batch._replace(where=where)
+    ((_, one),) = plain.losses(told, torch.Generator().manual_seed(1))
+    ((_, other),) = model.losses(told, torch.Generator().manual_seed(1))
+    ((_, untold),) = model.losses(batch, torch.Generator().manual_seed(1))
+    assert untold == one
+    error = misplaced(model.locate(model.text(batch.ids).tokens), where)
+    assert other.item() == pytest.approx((one + error).item())
+    assert error > 0.01
+    assert build(describe(model)).config.locate

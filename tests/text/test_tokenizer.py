@@ -94,3 +94,15 @@ def test_it_travels_as_its_json():
     copy = Tokenizer(TOKENIZER.json)
     assert copy.tokens("the ☃ red house") == TOKENIZER.tokens("the ☃ red house")
     assert len(copy) == len(TOKENIZER)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.text("abcdeé☃,'’-", min_size=1, max_size=9), min_size=1, max_size=6))
+def test_each_token_knows_its_word(words):
+    text = " ".join(words)
+    ids, numbers = TOKENIZER.tokens(text), TOKENIZER.words(text)
+    assert len(numbers) == len(ids)
+    assert numbers[0] == -1
+    for k, word in enumerate(words):
+        own = [one for one, number in zip(ids, numbers, strict=True) if number == k]
+        assert TOKENIZER.decode(own) == normal(word)

@@ -13,10 +13,12 @@ from unstir.errors import UserError
 
 if TYPE_CHECKING:
     from unstir.data.pictures import Pictures
-    from unstir.models.diffusion import Sampling
+    from unstir.models.clip import Clip
+    from unstir.models.diffusion import Diffusion, Sampling
     from unstir.train.config import TrainConfig
     from unstir.train.feed import Model
     from unstir.train.recipe import ClipRecipe, Recipe
+    from unstir.weights.modelfile import Loaded
 
 
 def plan_run(
@@ -55,19 +57,25 @@ def plan_run(
         runfolder.write_plan(folder, model, config, data=data, prompts=prompts, notes={"name": folder.name})
 
 
-def follow(data: str, folder: Path, name: str, seed: int) -> None:
-    """Begin a run by a named recipe."""
+def follow(data: str, folder: Path, name: str, seed: int, start: Path | None = None) -> None:
+    """Begin a run by a named recipe. start: a model to go on from."""
     import recipes
     from unstir.models.diffusion import Sampling
     from unstir.train import runfolder
-    from unstir.train.begin import new_model
+    from unstir.train.begin import new_model, started
     from unstir.train.distributed import is_first
     from unstir.train.recipe import Recipe
 
     recipe = recipes.named(name)
     recipe = replace(recipe, train=replace(recipe.train, seed=seed))
+    if start is not None and not isinstance(recipe, Recipe):
+        raise UserError(f"the recipe {name} trains no model that draws, and so goes on from none; leave out --from")
     pictures = prepared(folder, lambda: _read_for(recipe, data, folder))
-    model = new_model(recipe, pictures)
+    if start is not None:
+        assert isinstance(recipe, Recipe)
+        model: Diffusion | Clip = started(recipe, pictures, _copied(start, folder).model)
+    else:
+        model = new_model(recipe, pictures)
     say(f"recipe {name}: {recipe.train.images:,} pictures, {recipe.train.images / len(pictures):.0f} passes")
     if is_first():
         runfolder.write_plan(
@@ -78,7 +86,60 @@ def follow(data: str, folder: Path, name: str, seed: int) -> None:
             prompts=recipe.prompts if isinstance(recipe, Recipe) else (),
             sampling=recipe.sampling if isinstance(recipe, Recipe) else Sampling(),
             notes={"name": folder.name, "recipe": name, **recipe.notes},
+            started=start is not None,
         )
+
+
+def plan_further(data: str, start: Path, folder: Path, budget: float, *, seed: int, device: str, began: float) -> None:
+    """Copy the model to go on from into the folder, read pictures of its size, measure, and write the plan.
+
+    budget: seconds, of which those since `began` are spent.
+    """
+    from unstir.train import plan, runfolder
+    from unstir.train.begin import started
+    from unstir.train.distributed import is_first
+    from unstir.weights.modelfile import find_model, load_model
+
+    shape = load_model(find_model(start)).model.shape
+    pictures = prepared(folder, lambda: _read_like(shape, data, folder))
+    loaded = _copied(start, folder)
+    recipe = plan.recipe_from(loaded.model, loaded.sampling, pictures)
+    recipe = replace(recipe, train=replace(recipe.train, seed=seed))
+    model = started(recipe, pictures, loaded.model).to(device)
+    config, rate = timed(folder, model, pictures, recipe.train, recipe.prompts, loaded.sampling, budget, began)
+    say(
+        f"going on from {start}: {recipe.side}×{recipe.side} pixels, "
+        f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} million parameters; {config.images:,} pictures at "
+        f"{rate:.0f} a second, {config.images / len(pictures):.0f} passes over yours"
+    )
+    if is_first():
+        runfolder.write_plan(
+            folder,
+            model,
+            config,
+            data=data,
+            prompts=recipe.prompts,
+            sampling=recipe.sampling,
+            notes={**loaded.notes, "name": folder.name, "from": str(start)},
+            started=True,
+        )
+
+
+def _copied(start: Path, folder: Path) -> "Loaded":
+    """The model to go on from, after the first process has copied it into the folder."""
+    import shutil
+
+    import torch
+
+    from unstir.train import runfolder
+    from unstir.train.distributed import is_first, meet
+    from unstir.weights.modelfile import find_model, load_model
+
+    loaded = load_model(find_model(start), dtype=torch.float32)
+    if is_first():
+        shutil.copyfile(loaded.path, folder / runfolder.START)
+    meet()
+    return loaded
 
 
 def prepared(folder: Path, read: Callable[[], None]) -> "Pictures":
@@ -195,7 +256,7 @@ def plan_tuning(data: str, model: Path, folder: Path, budget: float, *, seed: in
     pictures = prepared(folder, read)
     dials = Tuning(loaded.sampling.guidance_scale, loaded.sampling.steps)
     batch_size = plan.batch_size(256 if device.startswith("cuda") else 64, pictures)
-    config = tuning_config(batch_size, seed, scenes=source is not None and source.train.scenes)
+    config = tuning_config(batch_size, seed, scenes=source.train.scenes if source is not None else False)
     prompts = source.prompts if source is not None and source.prompts else tuple(plan.sample_prompts(pictures))
     pair = tuning(folder / runfolder.TEACHER, dials, device)
     config, rate = timed(folder, pair, pictures, config, prompts, FEW, budget, began)

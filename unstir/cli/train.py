@@ -2,7 +2,9 @@
 
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from unstir.cli.drawing import checked_device
 from unstir.cli.training import carry_on, checked_seed, parse_duration
@@ -17,6 +19,7 @@ def train(
     size: Literal["s", "m", "l"] | None = None,
     clip: bool = False,
     recipe: str | None = None,
+    start: Annotated[Path | None, Parameter(name="--from")] = None,
     seed: int = 0,
     device: str = "auto",
     tensorboard: bool = False,
@@ -39,6 +42,9 @@ def train(
         Train a CLIP, which finds pictures by words, instead of a model that draws.
     recipe
         A recipe by name instead of the automatic choice; it brings its own number of pictures.
+    start
+        A model to go on from, a file or a run folder: its network, size and words, its weights to begin with. It is
+        copied; the original stays as it is.
     seed
         Of the starting weights, the order of the pictures, and the noise.
     device
@@ -51,18 +57,22 @@ def train(
         raise UserError(
             "a --recipe brings its own length and network; leave out --budget, --size and --clip, or the recipe"
         )
+    if start is not None and (size is not None or clip):
+        raise UserError("a model to go on from (--from) has its size already, and draws; leave out --size and --clip")
     checked_seed(seed)
     began = time.monotonic()
     chosen = checked_device(device)
 
-    from unstir.cli.planning import follow, plan_run
+    from unstir.cli.planning import follow, plan_further, plan_run
     from unstir.train.distributed import together
 
     with together(chosen) as own:
 
         def plan() -> None:
             if recipe is not None:
-                follow(data, run, recipe, seed)
+                follow(data, run, recipe, seed, start)
+            elif start is not None:
+                plan_further(data, start, run, seconds, seed=seed, device=own, began=began)
             else:
                 plan_run(data, run, seconds, size=size, clip=clip, seed=seed, device=own, began=began)
 

@@ -53,12 +53,37 @@ class Placed(NamedTuple):
     y: float
 
 
+class Told(NamedTuple):
+    """Words `first` up to `end` of a caption, as spaces part them, name what lies at (x, y), drawn at this scale.
+
+    x, y: the middle of it, or of all of them where there are several; in shares of the side.
+    """
+
+    first: int
+    end: int
+    x: float
+    y: float
+    scale: float
+
+
 class Scene(NamedTuple):
-    """caption: what it shows.  placed: 1 to SLOTS drawings, later ones on top; background: RGB or None."""
+    """caption: what it shows.  placed: 1 to SLOTS drawings, later ones on top; background: RGB or None.
+
+    told: which words of the caption name which thing.
+    """
 
     caption: str
     placed: tuple[Placed, ...]
     background: tuple[int, int, int] | None
+    told: tuple[Told, ...] = ()
+
+
+class _Plan(NamedTuple):
+    """names: (first word, last word and one, the placed drawings that it names) of each thing that is named."""
+
+    words: str
+    placed: tuple[Placed, ...]
+    names: tuple[tuple[int, int, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -94,21 +119,25 @@ class SceneMaker:
         for _ in range(4):
             dice = rng.random() if drawing.thing else 1.0
             if dice < mix.count:
-                words, placed = self._count(row, rng)
+                words, placed, names = self._count(row, rng)
             elif dice < mix.count + mix.two:
-                words, placed = self._two(row, rng)
+                words, placed, names = self._two(row, rng)
             elif dice < mix.count + mix.two + mix.relation:
-                words, placed = self._relation(row, rng)
+                words, placed, names = self._relation(row, rng)
             else:
-                words, placed = said(drawing, rng), (Placed(row, 1.0, 0.0, 0.0),)
+                words, placed, names = _named(said(drawing, rng), (Placed(row, 1.0, 0.0, 0.0),))
             background, words = self._background(drawing, words, rng)
             if background is not None and len(placed) == 1:
                 placed = (Placed(row, 0.8, 0.1, 0.1),)
-            caption = words if rng.random() < mix.styleless else styled(words, drawing.phrase, rng)
+            caption, before = (words, 0) if rng.random() < mix.styleless else styled(words, drawing.phrase, rng)
             if rng.random() < mix.typos:
                 caption = misspelt(caption, rng)
             if self.fits(caption):
-                return Scene(caption, placed, background)
+                told = [
+                    Told(before + first, before + end, *self._where([placed[slot] for slot in slots]))
+                    for first, end, slots in names
+                ]
+                return Scene(caption, placed, background, tuple(told))
         return Scene(f"{drawing.name}, {drawing.phrase}", (Placed(row, 1.0, 0.0, 0.0),), None)
 
     def _partner(self, row: int, rng: np.random.Generator) -> int:
@@ -120,34 +149,43 @@ class SceneMaker:
                 return other
         return row
 
-    def _count(self, row: int, rng: np.random.Generator) -> tuple[str, tuple[Placed, ...]]:
+    def _where(self, placed: Sequence[Placed]) -> tuple[float, float, float]:
+        """The middle of what is drawn there, and at what scale."""
+        boxes = [self.drawings[one.row].box for one in placed]
+        x = [one.x + one.scale * (box[0] + box[2]) / 2 for one, box in zip(placed, boxes, strict=True)]
+        y = [one.y + one.scale * (box[1] + box[3]) / 2 for one, box in zip(placed, boxes, strict=True)]
+        return sum(x) / len(x), sum(y) / len(y), sum(one.scale for one in placed) / len(placed)
+
+    def _count(self, row: int, rng: np.random.Generator) -> _Plan:
         n = 2 + int(rng.integers(3))
         name = plural(self.drawings[row].name)
         words = name if n > 2 and rng.random() < 0.1 else f"{n if rng.random() < 0.1 else NUMBERS[n]} {name}"
         boxes = _shaken(COUNT_BOXES[n][int(rng.integers(len(COUNT_BOXES[n])))], rng)
-        return words, tuple(self.put(row, box) for box in boxes)
+        return _named(words, tuple(self.put(row, box) for box in boxes))
 
-    def _two(self, row: int, rng: np.random.Generator) -> tuple[str, tuple[Placed, ...]]:
+    def _two(self, row: int, rng: np.random.Generator) -> _Plan:
         other = self._partner(row, rng)
         first, second = (row, other) if rng.random() < 0.5 else (other, row)
         with_articles = rng.random() < 0.6
         one, two = self._called(row, with_articles, rng), self._called(other, with_articles, rng)
         left, right = _shaken(SIDE_BY_SIDE, rng)
-        return f"{one} and {two}", (self.put(first, left), self.put(second, right))
+        named = (0, 1) if first == row else (1, 0)
+        return _pair(one, "and", two, (self.put(first, left), self.put(second, right)), named)
 
-    def _relation(self, row: int, rng: np.random.Generator) -> tuple[str, tuple[Placed, ...]]:
+    def _relation(self, row: int, rng: np.random.Generator) -> _Plan:
         other = self._partner(row, rng)
         with_articles = rng.random() < 0.6
         one, two = self._called(row, with_articles, rng), self._called(other, with_articles, rng)
         kinds = tuple(RELATIONS)
         kind = kinds[int(rng.integers(len(kinds)))]
         ways, boxes, first_is_first, stand = RELATIONS[kind]
-        words = f"{one} {ways[int(rng.integers(len(ways)))]} {two}"
+        way = ways[int(rng.integers(len(ways)))]
         a, b = _shaken(boxes, rng, 0.0 if stand else 0.02)
         rows = (row, other) if first_is_first else (other, row)
         if not stand:
-            return words, (self.put(rows[0], a), self.put(rows[1], b))
-        return words, (self.put(rows[1], b, upright=-1), self.put(rows[0], a, upright=1))
+            placed = (self.put(rows[0], a), self.put(rows[1], b))
+            return _pair(one, way, two, placed, (0, 1) if first_is_first else (1, 0))
+        return _pair(one, way, two, (self.put(rows[1], b, upright=-1), self.put(rows[0], a, upright=1)), (1, 0))
 
     def _called(self, row: int, articles: bool, rng: np.random.Generator) -> str:
         drawing = self.drawings[row]
@@ -236,10 +274,23 @@ def said(drawing: Drawing, rng: np.random.Generator) -> str:
     return with_article(name) if dice > 0.88 else name
 
 
-def styled(words: str, phrase: str, rng: np.random.Generator) -> str:
-    """The words with the style, in one of the orders in which people put them."""
+def styled(words: str, phrase: str, rng: np.random.Generator) -> tuple[str, int]:
+    """The words with the style, in one of the orders in which people put them; and how many words come before them."""
     ways = ("{0}, {1}", "{0}, {1}", "{0} {1}", "{1} {0}", "{0} in {1} style", "{1}, {0}")
-    return ways[int(rng.integers(len(ways)))].format(words, phrase)
+    way = ways[int(rng.integers(len(ways)))]
+    return way.format(words, phrase), len(phrase.split(" ")) if way.startswith("{1}") else 0
+
+
+def _named(words: str, placed: tuple[Placed, ...]) -> _Plan:
+    """All of the words name all that is placed."""
+    return _Plan(words, placed, ((0, len(words.split(" ")), tuple(range(len(placed)))),))
+
+
+def _pair(one: str, between: str, two: str, placed: tuple[Placed, ...], named: tuple[int, int]) -> _Plan:
+    """Two things. named: which of the placed drawings is the first one said, and which the second."""
+    first, middle, last = (len(words.split(" ")) for words in (one, between, two))
+    names = ((0, first, named[:1]), (first + middle, first + middle + last, named[1:]))
+    return _Plan(f"{one} {between} {two}", placed, names)
 
 
 def drawn_box(alpha: npt.NDArray[np.uint8]) -> Box:

@@ -31,6 +31,8 @@ class DiffusionConfig:
     schedule, prediction: names (see unstir.diffusion).  loss: the prediction in whose space the error is measured.
     sigma_data: standard deviation of the pictures in [-1, 1].
     t_mean, t_std: training times are sigmoid(N(t_mean, t_std²)); a higher mean trains more on noise.
+    locate: learn also, of each word, where the thing that it names lies: the words' vectors then tell "left of" from
+        "right of", which pictures alone teach them late (docs/log.md, 2026-11-20).
     """
 
     network: DiTConfig | UNetConfig
@@ -41,6 +43,7 @@ class DiffusionConfig:
     sigma_data: float = 0.5
     t_mean: float = 0.4
     t_std: float = 1.0
+    locate: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,15 @@ class Sampling:
 
 
 class Batch(NamedTuple):
-    """x0: (B, C, S, S) in [-1, 1]; ids: (B, L) tokens of the captions."""
+    """x0: (B, C, S, S) in [-1, 1]; ids: (B, L) tokens of the captions.
+
+    where: (B, L, 3), where the thing lies that a token names: its middle x, y and its scale, as shares of the side; nan
+    for tokens that name none. None where nobody knows.
+    """
 
     x0: Tensor
     ids: Tensor
+    where: Tensor | None = None
 
 
 class Draw(NamedTuple):
@@ -86,6 +94,7 @@ class Diffusion(nn.Module):
         self.prediction.check(self.schedule)
         self.loss_space = Prediction(config.loss, config.sigma_data)
         self.text = TextEncoder(config.text)
+        self.locate = nn.Linear(config.text.width, 3) if config.locate else None
         match config.network:
             case DiTConfig():
                 self.network: nn.Module = DiT(config.network)
@@ -124,17 +133,26 @@ class Diffusion(nn.Module):
         return Draw(t, torch.randn(total, *x0.shape[1:], generator=rng, device=x0.device)[mine])
 
     def losses(self, batch: Batch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
-        """("main", the mean weighted error of x0): the squared error in the space of `config.loss`."""
-        yield "main", self.loss_at(batch, *self.draw(batch.x0, rng)).mean()
+        """("main", the mean weighted error of x0): the squared error in the space of `config.loss`; and beside it, of a
+        model that locates, that of where things lie.
+        """
+        words = self.text(batch.ids)
+        loss = self._error(batch.x0, words, *self.draw(batch.x0, rng)).mean()
+        if self.locate is not None and batch.where is not None:
+            loss = loss + misplaced(self.locate(words.tokens), batch.where)
+        yield "main", loss
 
     def loss_at(self, batch: Batch, t: Tensor, eps: Tensor) -> Tensor:
         """The loss of every picture at given times and noise, (B,)."""
-        xt = noised(batch.x0, eps, t, self.schedule)
-        x0 = self.denoiser()(xt, t, self.text(batch.ids))
+        return self._error(batch.x0, self.text(batch.ids), t, eps)
+
+    def _error(self, real: Tensor, words: Words, t: Tensor, eps: Tensor) -> Tensor:
+        xt = noised(real, eps, t, self.schedule)
+        x0 = self.denoiser()(xt, t, words)
         alpha = per_picture(self.schedule.alpha(t), xt)
         sigma = per_picture(self.schedule.sigma(t), xt).clamp(min=SMALLEST_SIGMA)
         _, b = self.loss_space.line(alpha, sigma)
-        return ((x0 - batch.x0) / b).square().flatten(1).mean(1)
+        return ((x0 - real) / b).square().flatten(1).mean(1)
 
     def denoiser(self) -> NetworkDenoiser:
         """The network as a function (xt, t, Words) -> x0."""
@@ -224,3 +242,15 @@ class Diffusion(nn.Module):
             yield from sampler(denoise, noise(0) * levels[0].sigma, cond, levels, noise)
 
         return steps()
+
+
+def misplaced(found: Tensor, where: Tensor) -> Tensor:
+    """The mean squared error of where each word believes its thing to be, summed over x, y and scale.
+
+    found, where: (B, L, 3); tokens whose `where` is nan count for nothing. The mean over a picture's tokens, then over
+    all pictures, so that processes that share a batch equally may average theirs.
+    """
+    told = ~where.isnan().any(-1, keepdim=True)
+    # nan is put away before the difference: multiplied by 0 afterwards, its gradient would still be nan.
+    error = ((found.float() - where.nan_to_num()).square() * told).sum((1, 2))
+    return (error / told.sum((1, 2)).clamp(min=1)).mean()

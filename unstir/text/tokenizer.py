@@ -48,6 +48,11 @@ class Tokenizer:
         """Token ids of one text, with the start token first, as many as it takes."""
         return [START, *self._tokenizer.encode(text).ids]
 
+    def words(self, text: str) -> list[int]:
+        """For each of `tokens(text)` the number of the word that it is from, as spaces part them; -1 for the start."""
+        ends = (end for _, end in self._tokenizer.encode(text).offsets)
+        return [-1, *(text.count(" ", 0, end) for end in ends)]
+
     def encode(self, texts: Sequence[str], length: int) -> list[list[int]]:
         """Rows of exactly `length` ids, padded with 0. Raises TooLong rather than cut a text in silence."""
         rows = []

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
 from unstir.data.entry import Entry, Problem, Source
@@ -101,24 +102,66 @@ def new_model(recipe: Recipe | ClipRecipe, pictures: Pictures) -> Diffusion | Cl
 
 def new_diffusion(recipe: Recipe, pictures: Pictures) -> Diffusion:
     """A model that draws, without its starting weights. Where it is trained on scenes it knows their words too."""
-    texts = [*_captions(pictures), *recipe.prompts]
-    told: list[str] = []
-    if recipe.train.scenes:
-        drawings = drawings_of(pictures)
-        told = scene_captions(drawings)
-        # Scenes too long for the context are not made, but every drawing must fit alone.
-        texts += [f"{drawing.name}, {drawing.phrase}" for drawing in drawings]
+    told = scene_captions(drawings_of(pictures)) if recipe.train.scenes else []
     tokenizer = Tokenizer.train([*_captions(pictures), *told], recipe.vocabulary)
     text = TextConfig(
         vocabulary=len(tokenizer),
-        length=max(recipe.length, _longest(tokenizer, texts)),
+        length=max(recipe.length, _longest(tokenizer, _texts(recipe, pictures))),
         width=recipe.text_width,
         depth=recipe.text_depth,
     )
-    config = DiffusionConfig(
-        recipe.network, text, sigma_data=recipe.sigma_data, t_mean=recipe.t_mean, t_std=recipe.t_std
+    return Diffusion(_config(recipe, text), tokenizer)
+
+
+def started(recipe: Recipe, pictures: Pictures, start: Diffusion) -> Diffusion:
+    """A model that draws, with the weights, the tokenizer and the context of another, trained on as the recipe says.
+
+    UserError where the recipe's network is another one, or where its tokens do not suffice for what is said here.
+    """
+    if (recipe.network, recipe.text_width, recipe.text_depth) != (
+        start.config.network,
+        start.config.text.width,
+        start.config.text.depth,
+    ):
+        raise UserError("the recipe trains another network than that of the model to begin with; leave out one of them")
+    longest = max(_texts(recipe, pictures), key=lambda text: len(start.tokenizer.tokens(text)))
+    if len(start.tokenizer.tokens(longest)) > start.config.text.length:
+        raise UserError(
+            f"the model to begin with reads {start.config.text.length} tokens, and a caption has "
+            f"{len(start.tokenizer.tokens(longest))}; shorten it: {longest[:80]!r}"
+        )
+    model = Diffusion(replace(_config(recipe, start.config.text), sigma_data=start.config.sigma_data), start.tokenizer)
+    initialise(model, recipe.train.seed)
+    take_over(model, start)
+    return model
+
+
+@torch.no_grad()
+def take_over(model: Diffusion, start: Diffusion) -> None:
+    """Give a model the weights of another wherever it has the same. Only what learning needs beside may be missing."""
+    given = dict(start.named_parameters())
+    for name, parameter in model.named_parameters():
+        if name in given:
+            parameter.copy_(given[name])
+        elif not name.startswith("locate."):
+            raise ValueError(f"the model to begin with has no {name}")
+
+
+def _texts(recipe: Recipe, pictures: Pictures) -> list[str]:
+    """All that a model must be able to read: scenes too long for it are not made, but every drawing must fit alone."""
+    alone = [f"{one.name}, {one.phrase}" for one in drawings_of(pictures)] if recipe.train.scenes else []
+    return [*_captions(pictures), *recipe.prompts, *alone]
+
+
+def _config(recipe: Recipe, text: TextConfig) -> DiffusionConfig:
+    return DiffusionConfig(
+        recipe.network,
+        text,
+        sigma_data=recipe.sigma_data,
+        t_mean=recipe.t_mean,
+        t_std=recipe.t_std,
+        locate=bool(recipe.train.scenes),
     )
-    return Diffusion(config, tokenizer)
 
 
 def new_clip(recipe: ClipRecipe, pictures: Pictures) -> Clip:

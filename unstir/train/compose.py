@@ -44,17 +44,17 @@ def compose(pixels: Tensor, planned: Plans) -> Tensor:
     device = pixels.device
     warped = (planned.warps != np.array([1, 0, 0], np.float32)).any((1, 2))
     special = np.flatnonzero(warped | (planned.backgrounds[:, 3] > 0) | (planned.rows[:, 1] >= 0))
-    out = _premultiplied(pixels[_sent(planned.rows[:, 0], device)])
+    out = _premultiplied(pixels[sent(planned.rows[:, 0], device)])
     if len(special):
-        out[_sent(special, device)] = _painted(pixels, Plans(*(part[special] for part in planned)))
+        out[sent(special, device)] = _painted(pixels, Plans(*(part[special] for part in planned)))
     return out * 2 - 1
 
 
 def _painted(pixels: Tensor, planned: Plans) -> Tensor:
     device, side = pixels.device, pixels.shape[1]
-    rows = _sent(planned.rows.clip(min=0), device)
-    there = _sent((planned.rows >= 0).astype(np.float32), device)
-    warps, background = _sent(planned.warps, device), _sent(planned.backgrounds, device)
+    rows = sent(planned.rows.clip(min=0), device)
+    there = sent((planned.rows >= 0).astype(np.float32), device)
+    warps, background = sent(planned.warps, device), sent(planned.backgrounds, device)
     canvas = background[:, :, None, None].expand(-1, 4, side, side)
     canvas = torch.cat([canvas[:, :3] * canvas[:, 3:], canvas[:, 3:]], dim=1)
     for slot in range(SLOTS):
@@ -85,7 +85,7 @@ def _premultiplied(pixels: Tensor) -> Tensor:
     return torch.cat([x[:, :3] * x[:, 3:], x[:, 3:]], dim=1)
 
 
-def _sent(array: np.ndarray, device: torch.device) -> Tensor:
+def sent(array: np.ndarray, device: torch.device) -> Tensor:
     """To the device without waiting for it."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

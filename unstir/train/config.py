@@ -1,7 +1,10 @@
 """What a training run is made of. Frozen: a run that continues is the run that was begun."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from unstir.data.scenes import Mix
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,8 @@ class TrainConfig:
     sample_every, save_every, log_every: in pictures; samples are drawn, and measures taken, at 0 too.
     validation: pictures that are held back to measure by.
     best: which averaged weights are kept beside the last: "least NAME" or "most NAME", of what is measured; "": none.
-    scenes: train on scenes put together from the drawings (see `data.scenes`) rather than on the drawings alone.
+    scenes: train on scenes put together from the drawings (see `data.scenes`) rather than on the drawings alone; True,
+        or in which shares.
     """
 
     images: int
@@ -40,9 +44,14 @@ class TrainConfig:
     save_every: int = 10_000
     validation: int = 0
     best: str = ""
-    scenes: bool = False
+    scenes: bool | Mix = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.scenes, Mapping):  # as it comes out of a file
+            try:
+                object.__setattr__(self, "scenes", Mix(**self.scenes))
+            except TypeError as error:
+                raise ValueError(f"scenes cannot be mixed so: {error}") from None
         if self.images < 1 or self.batch_size < 1:
             raise ValueError(f"a run needs pictures: images={self.images}, batch_size={self.batch_size}")
         if self.optimiser not in ("muon", "adamw"):
@@ -55,6 +64,11 @@ class TrainConfig:
             raise ValueError(f"no fewer than 0 pictures can be held back, got {self.validation}")
         if self.best and not self.best.startswith(("least ", "most ")):
             raise ValueError(f'the best is the "least NAME" or the "most NAME" of what is measured, got {self.best!r}')
+
+    @property
+    def mix(self) -> Mix:
+        """In which shares scenes are made, where they are."""
+        return self.scenes if isinstance(self.scenes, Mix) else Mix()
 
     @property
     def total_steps(self) -> int:

@@ -92,6 +92,24 @@ def recipe_for(pictures: Pictures, letter: str) -> Recipe:
     )
 
 
+def recipe_from(start: Diffusion, sampling: Sampling, pictures: Pictures) -> Recipe:
+    """A recipe to go on from a model with these pictures, gently; its number of images is still to be measured."""
+    config = start.config
+    return Recipe(
+        network=config.network,
+        train=TrainConfig(
+            images=1, batch_size=batch_size(64, pictures), muon_lr=5e-3, adamw_lr=3e-4, **measuring(pictures)
+        ),
+        prompts=tuple(sample_prompts(pictures)),
+        sampling=sampling,
+        text_width=config.text.width,
+        text_depth=config.text.depth,
+        sigma_data=config.sigma_data,
+        t_mean=config.t_mean,
+        t_std=config.t_std,
+    )
+
+
 def batch_size(largest: int, pictures: Pictures) -> int:
     """A quarter of the pictures if there are few, 16 at least; a number that all processes can share."""
     size = min(largest, max(16, len(pictures) // 4))

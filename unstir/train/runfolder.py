@@ -6,6 +6,7 @@ checkpoint.safetensors   everything that changes while training
 model.safetensors        the averaged weights as a model file: rewritten at every sample grid and at the end
 best.safetensors         the best of these, where the run says by which measure
 teacher.safetensors      of a run that tunes a model: that model
+start.safetensors        of a run that goes on from a model: that model
 log.jsonl, samples/      what to look at
 """
 
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from unstir.data.pictures import LISTING, PIXELS, Pictures
@@ -26,14 +28,15 @@ from unstir.models.clip import Clip
 from unstir.models.consistency import Consistency
 from unstir.models.diffusion import Diffusion, Sampling
 from unstir.nn.start import initialise
+from unstir.train.begin import take_over
 from unstir.train.config import TrainConfig
 from unstir.train.feed import Model, feed
 from unstir.train.loop import Run
 from unstir.train.tuning import Tuning, tuned_weights, tuning
-from unstir.weights.modelfile import save_model
+from unstir.weights.modelfile import load_model, save_model
 
 PLAN, PICTURES, MODEL, BEST, LOCK = "run.json", "pictures", "model.safetensors", "best.safetensors", ".lock"
-TEACHER = "teacher.safetensors"
+TEACHER, START = "teacher.safetensors", "start.safetensors"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Begun:
     """What run.json holds. data: where the pictures came from, as it was typed.
 
     prompts, sampling: of a model that draws.  tuning: of a run that tunes one for few steps.
+    started: whether it goes on from the weights of another.
     """
 
     data: str
@@ -50,6 +54,7 @@ class Begun:
     train: TrainConfig
     model: dict[str, Any]
     tuning: Tuning | None = None
+    started: bool = False
 
 
 def exists(folder: Path) -> bool:
@@ -59,7 +64,7 @@ def exists(folder: Path) -> bool:
 
 def free(folder: Path) -> bool:
     """Whether a run may begin here: nothing is there, or only what a beginning that was stopped has left."""
-    ours = {LOCK, TEACHER, PICTURES, f"{PICTURES}/{PIXELS}", f"{PICTURES}/{LISTING}"}
+    ours = {LOCK, TEACHER, START, PICTURES, f"{PICTURES}/{PIXELS}", f"{PICTURES}/{LISTING}"}
     found = (path for path in folder.rglob("*") if not path.name.endswith(".tmp") and not path.name.startswith(".tmp"))
     return all(path.relative_to(folder).as_posix() in ours for path in found)
 
@@ -74,12 +79,14 @@ def write_plan(
     prompts: tuple[str, ...] = (),
     sampling: Sampling | None = None,
     tuning: Tuning | None = None,
+    started: bool = False,
 ) -> None:
     """Begin a run: from here on the folder decides, not the command that made it.
 
-    model: of a run that tunes, the model that it tunes, which lies in the folder as TEACHER.
+    model: of a run that tunes, the model that it tunes, which lies in the folder as TEACHER.  started: whether a model
+        to begin with lies there as START.
     """
-    plan = {
+    plan: dict[str, Any] = {
         "data": data,
         "prompts": prompts,
         "sampling": asdict(sampling or Sampling()),
@@ -89,6 +96,8 @@ def write_plan(
     }
     if tuning is not None:
         plan["tuning"] = asdict(tuning)
+    if started:
+        plan["started"] = True
     write_atomic(folder / PLAN, json.dumps(plan, indent=1, ensure_ascii=False, sort_keys=True))
 
 
@@ -108,7 +117,7 @@ def read_plan(folder: Path) -> Begun:
             } if all(isinstance(prompt, str) for prompt in prompts):
                 dials, config = sampling_of(sampling), frozen(TrainConfig, train)
                 tuned = _tuning(rest.get("tuning"))
-                return Begun(data, tuple(prompts), dials, notes, config, model, tuned)
+                return Begun(data, tuple(prompts), dials, notes, config, model, tuned, bool(rest.get("started")))
         raise ValueError("something is missing in it")
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); begin the run anew in another folder") from None
@@ -144,7 +153,19 @@ def _model(folder: Path, begun: Begun, device: str) -> Model:
         raise UserError(f"{folder / PLAN} describes a model that cannot be built: {error}") from None
     assert isinstance(model, Diffusion | Clip)
     initialise(model, begun.train.seed)
+    if begun.started:
+        _go_on(model, folder / START)
     return model.to(device)
+
+
+def _go_on(model: Diffusion | Clip, start: Path) -> None:
+    """Give the model the weights of that in this file; UserError where it is another one."""
+    loaded = load_model(start, dtype=torch.float32).model
+    try:
+        assert isinstance(model, Diffusion)
+        take_over(model, loaded)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"{start} is not what this run began with: {error}") from None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import get_context
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +13,13 @@ import torch
 
 from unstir.data.order import order
 from unstir.data.pictures import Pictures
-from unstir.data.scenes import Drawing, Mix, SceneMaker, drawn_box
+from unstir.data.scenes import Drawing, Mix, Scene, SceneMaker, drawn_box
 from unstir.diffusion.noise import mixed
 from unstir.models.across import place
 from unstir.models.diffusion import Batch
 from unstir.text.tokenizer import Tokenizer
 from unstir.train.batches import CAPTION, ORDER
-from unstir.train.compose import Plans, compose, plans
+from unstir.train.compose import Plans, compose, plans, sent
 from unstir.train.config import TrainConfig
 
 AHEAD = 2
@@ -44,14 +45,34 @@ class Planner:
         """Whether the model can read this caption to its end."""
         return len(self.tokenizer.tokens(caption)) <= self.length
 
-    def at(self, images_seen: int) -> tuple[Plans, npt.NDArray[np.int64]]:
-        """The scenes of the next batch, and the tokens (B, L) of what is said of them."""
+    def at(self, images_seen: int) -> "Planned":
+        """The next batch."""
         config = self.config
         places = order(len(self.index), mixed(config.seed, ORDER), images_seen, config.batch_size)
         rng = np.random.Generator(np.random.Philox(key=mixed(config.seed, images_seen, CAPTION)))
         scenes = [self.maker.scene(int(row), rng) for row in self.index[places]]
-        captions = ["" if rng.random() < config.caption_dropout else scene.caption for scene in scenes]
-        return plans(scenes), np.array(self.tokenizer.encode(captions, self.length), np.int64)
+        scenes = [
+            scene._replace(caption="", told=()) if rng.random() < config.caption_dropout else scene for scene in scenes
+        ]
+        ids = np.array(self.tokenizer.encode([scene.caption for scene in scenes], self.length), np.int64)
+        return Planned(plans(scenes), ids, np.stack([self.where(scene) for scene in scenes]))
+
+    def where(self, scene: Scene) -> npt.NDArray[np.float32]:
+        """(L, 3): x, y and scale of the thing that each token names, nan for those that name none."""
+        out = np.full((self.length, 3), np.nan, np.float32)
+        if scene.told:
+            words = np.array(self.tokenizer.words(scene.caption))
+            for first, end, *where in scene.told:
+                out[np.flatnonzero((words >= first) & (words < end))] = where
+        return out
+
+
+class Planned(NamedTuple):
+    """plans: of B scenes.  ids: (B, L), the tokens of what is said of them.  where: (B, L, 3), see `Planner.where`."""
+
+    plans: Plans
+    ids: npt.NDArray[np.int64]
+    where: npt.NDArray[np.float32]
 
 
 _planner: Planner | None = None
@@ -63,7 +84,7 @@ def _begin(planner: Planner) -> None:
     torch.set_num_threads(1)
 
 
-def _plan(images_seen: int) -> tuple[Plans, npt.NDArray[np.int64]]:
+def _plan(images_seen: int) -> Planned:
     assert _planner is not None
     return _planner.at(images_seen)
 
@@ -77,7 +98,7 @@ class SceneBatches:
 
     def __init__(self, pixels: torch.Tensor, planner: Planner, workers: int = 0) -> None:
         self.pixels, self.planner, self.workers = pixels, planner, workers
-        self._coming: dict[int, Future[tuple[Plans, npt.NDArray[np.int64]]]] = {}
+        self._coming: dict[int, Future[Planned]] = {}
         self._pool = (
             ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(planner,))
             if workers
@@ -85,14 +106,12 @@ class SceneBatches:
         )
 
     def __call__(self, images_seen: int) -> Batch:
-        planned, ids = self._planned(images_seen)
-        mine = place().rows(len(ids))
+        planned = self._planned(images_seen)
+        mine = place().rows(len(planned.ids))
         with torch.no_grad():
-            x0 = compose(self.pixels, Plans(*(part[mine] for part in planned)))
-        sent = torch.from_numpy(ids[mine])
-        if self.pixels.is_cuda:
-            sent = sent.pin_memory()
-        return Batch(x0, sent.to(self.pixels.device, non_blocking=True))
+            x0 = compose(self.pixels, Plans(*(part[mine] for part in planned.plans)))
+        device = self.pixels.device
+        return Batch(x0, sent(planned.ids[mine], device), sent(planned.where[mine], device))
 
     def close(self) -> None:
         """Let the planning processes go."""
@@ -105,7 +124,7 @@ class SceneBatches:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _planned(self, images_seen: int) -> tuple[Plans, npt.NDArray[np.int64]]:
+    def _planned(self, images_seen: int) -> Planned:
         if self._pool is None:
             return self.planner.at(images_seen)
         step = self.planner.config.batch_size

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from unstir.data.scenes import Mix
 from unstir.models.consistency import Consistency
 from unstir.models.diffusion import Sampling
 from unstir.train.config import TrainConfig
@@ -38,7 +39,7 @@ def tuned_weights(model: Consistency, network: Mapping[str, Tensor]) -> dict[str
     }
 
 
-def tuning_config(batch_size: int, seed: int, scenes: bool) -> TrainConfig:
+def tuning_config(batch_size: int, seed: int, scenes: bool | Mix) -> TrainConfig:
     """Small steps, from weights that are good already; every picture with its words."""
     return TrainConfig(
         images=1,
