@@ -1,13 +1,20 @@
 """Which words a model knows, and what is said of the others."""
 
-from unstir.text.vocabulary import told, unknown_words, vocabulary, words_of
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unstir.text.vocabulary import respelt, told, unknown_words, vocabulary, words_of
+from unstir.text.wording import misspelt
 
 KNOWN = vocabulary(["red apple, fluent 3d", "a man’s shoe", "butterfly", "leaf", "box", "xylophone", "red umbrella"])
 
 
 def test_words():
     assert words_of("Red APPLE, fluent_3D!") == ["red", "apple", "fluent", "3d"]
-    assert sorted(KNOWN) == KNOWN
+    assert ["red", *sorted(set(KNOWN) - {"red"})] == KNOWN, "the most frequent first"
+    assert len(vocabulary(["a b c"], most=2)) == 2
     assert "shoe" in KNOWN
     assert vocabulary(["a b", "a"], least=2) == ["a"]
 
@@ -24,3 +31,33 @@ def test_unknown_words_come_once_with_their_neighbours():
         "no picture of 'umbrela' was in the training words; nearest: umbrella",
         "no picture of 'qqq' was in the training words",
     ]
+
+
+SEEN = ["apple", "able", "banana", "cat", "umbrella", "rocket", "guitar", "cap"]
+
+
+@pytest.mark.parametrize(
+    ("text", "mended", "pairs"),
+    [
+        ("a Bananna, noto", "a banana, noto", {"bananna": "banana"}),
+        ("two UMBRELAS and a rocekt", "two umbrellas and a rocket", {"umbrelas": "umbrellas", "rocekt": "rocket"}),
+        ("aple", "apple", {"aple": "apple"}),  # also "able", which is rarer
+        ("guitarr-shaped", "guitar-shaped", {"guitarr": "guitar"}),
+        ("cet", "cet", {}),  # too short to know
+        ("xylem", "xylem", {}),
+        ("spple", "spple", {}),  # hardly anyone misses the first letter
+        ("an apple, bananas", "an apple, bananas", {}),
+        ("", "", {}),
+    ],
+)
+def test_slips_are_mended(text, mended, pairs):
+    assert respelt(text, SEEN) == (mended, pairs)
+
+
+@given(st.sampled_from([word for word in SEEN if len(word) > 3]), st.integers(0, 10**6))
+def test_whatever_a_hurried_hand_writes(word, seed):
+    written = misspelt(word, np.random.default_rng(seed))
+    got, pairs = respelt(written, SEEN)
+    short = len(written) < 4
+    assert got in (written if short else word, "able", "apple")
+    assert pairs == ({} if short or written in SEEN else {written: got})

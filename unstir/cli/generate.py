@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from unstir.cli.drawing import Judge, Request, draw, open_judge, open_model, pixels_of, request_of
 from unstir.cli.progress import bar, say
 from unstir.errors import UserError
-from unstir.text.vocabulary import told, unknown_words, words_of
+from unstir.text.vocabulary import respelt, told, unknown_words, words_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +36,7 @@ def generate(
     device: str = "auto",
     out: Path = Path("out"),
     trace: bool = False,
+    as_written: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Draw pictures of PROMPT.
 
@@ -69,6 +70,8 @@ def generate(
         Folder for the pictures.
     trace
         Also write the film strip of every step, as PNG and as an animation, with CLIP's score if one fits.
+    as_written
+        Leave words that look misspelt as they are.
     """
     _check(n, steps, guidance, clip_guidance, size, out)
     _check_text(prompt, negative)
@@ -81,9 +84,12 @@ def generate(
     side = loaded.model.shape[-1]
     if size and size != side:
         say(f"note: this model was trained at {side} pixels; other sizes are drawn, but less well")
-    for line in told(
-        unknown_words(f"{prompt} {negative}", loaded.notes.get("words") or words_of(f"{prompt} {negative}"))
-    ):
+    known = loaded.notes.get("words") or words_of(f"{prompt} {negative}")
+    if not as_written:
+        prompt, mended = respelt(prompt, known)
+        for wrong, right in mended.items():
+            say(f"note: drawing {right!r} for {wrong!r}, which was not in the training words (--as-written keeps it)")
+    for line in told(unknown_words(f"{prompt} {negative}", known)):
         say(f"note: {line}")
     dials = {"steps": steps, "guidance_scale": guidance, "sampler": sampler}
     first = request_of(loaded, prompt, negative, seed, size, **dials)

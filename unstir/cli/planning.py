@@ -30,7 +30,7 @@ def plan_run(
     """
     from unstir.models.diffusion import Diffusion, Sampling
     from unstir.train import plan, plan_clip, runfolder
-    from unstir.train.begin import new_model
+    from unstir.train.begin import known_words, new_model
     from unstir.train.distributed import is_first
     from unstir.train.recipe import Recipe
 
@@ -54,7 +54,14 @@ def plan_run(
     if not clip:
         say(expectation(passes, len(pictures)))
     if is_first():
-        runfolder.write_plan(folder, model, config, data=data, prompts=prompts, notes={"name": folder.name})
+        runfolder.write_plan(
+            folder,
+            model,
+            config,
+            data=data,
+            prompts=prompts,
+            notes={"name": folder.name, "words": known_words(chosen, pictures)},
+        )
 
 
 def follow(data: str, folder: Path, name: str, seed: int, start: Path | None = None) -> None:
@@ -62,7 +69,7 @@ def follow(data: str, folder: Path, name: str, seed: int, start: Path | None = N
     import recipes
     from unstir.models.diffusion import Sampling
     from unstir.train import runfolder
-    from unstir.train.begin import new_model, started
+    from unstir.train.begin import known_words, new_model, started
     from unstir.train.distributed import is_first
     from unstir.train.recipe import Recipe
 
@@ -85,7 +92,7 @@ def follow(data: str, folder: Path, name: str, seed: int, start: Path | None = N
             data=data,
             prompts=recipe.prompts if isinstance(recipe, Recipe) else (),
             sampling=recipe.sampling if isinstance(recipe, Recipe) else Sampling(),
-            notes={"name": folder.name, "recipe": name, **recipe.notes},
+            notes={"name": folder.name, "recipe": name, "words": known_words(recipe, pictures), **recipe.notes},
             started=start is not None,
         )
 
@@ -96,7 +103,7 @@ def plan_further(data: str, start: Path, folder: Path, budget: float, *, seed: i
     budget: seconds, of which those since `began` are spent.
     """
     from unstir.train import plan, runfolder
-    from unstir.train.begin import started
+    from unstir.train.begin import known_words, started
     from unstir.train.distributed import is_first
     from unstir.weights.modelfile import find_model, load_model
 
@@ -107,6 +114,8 @@ def plan_further(data: str, start: Path, folder: Path, budget: float, *, seed: i
     recipe = replace(recipe, train=replace(recipe.train, seed=seed))
     model = started(recipe, pictures, loaded.model).to(device)
     config, rate = timed(folder, model, pictures, recipe.train, recipe.prompts, loaded.sampling, budget, began)
+    # What the model knew before it still half knows; what it is shown now comes first.
+    words = list(dict.fromkeys([*known_words(recipe, pictures), *loaded.notes.get("words", [])]))
     say(
         f"going on from {start}: {recipe.side}×{recipe.side} pixels, "
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} million parameters; {config.images:,} pictures at "
@@ -120,7 +129,7 @@ def plan_further(data: str, start: Path, folder: Path, budget: float, *, seed: i
             data=data,
             prompts=recipe.prompts,
             sampling=recipe.sampling,
-            notes={**loaded.notes, "name": folder.name, "from": str(start)},
+            notes={**loaded.notes, "name": folder.name, "from": str(start), "words": words},
             started=True,
         )
 

@@ -167,10 +167,9 @@ class SceneMaker:
         other = self._partner(row, rng)
         first, second = (row, other) if rng.random() < 0.5 else (other, row)
         with_articles = rng.random() < 0.6
-        one, two = self._called(row, with_articles, rng), self._called(other, with_articles, rng)
+        one, two = self._called(first, with_articles, rng), self._called(second, with_articles, rng)
         left, right = _shaken(SIDE_BY_SIDE, rng)
-        named = (0, 1) if first == row else (1, 0)
-        return _pair(one, "and", two, (self.put(first, left), self.put(second, right)), named)
+        return _pair(one, "and", two, (self.put(first, left), self.put(second, right)), (0, 1))
 
     def _relation(self, row: int, rng: np.random.Generator) -> _Plan:
         other = self._partner(row, rng)

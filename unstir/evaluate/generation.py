@@ -36,10 +36,14 @@ BATCH = 32
 
 def batch_drawer(model: Diffusion, sampling: Sampling) -> Draw:
     """A `Draw` of a diffusion model, all prompts of a call together. Raises ValueError for settings that do not fit."""
+    return drawer(model, sampling, together(model, sampling))
+
+
+def drawer(model: Diffusion, sampling: Sampling, denoise: Denoiser) -> Draw:
+    """A `Draw` with a denoiser of one's own; of `sampling` the steps, the sampler and the grid count."""
     sampler = named_sampler(sampling.sampler)
     grid = time_grid(model.schedule, sampling.steps, sampling.spacing, shift=sampling.shift)
     levels = levels_of(model.schedule, grid)
-    denoise = together(model, sampling)
 
     @torch.no_grad()
     def draw(prompts: Sequence[str], seeds: Sequence[int]) -> Pixels:

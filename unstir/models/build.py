@@ -9,6 +9,7 @@ from torch import nn
 from unstir.models.clip import Clip, ClipConfig
 from unstir.models.diffusion import Diffusion, DiffusionConfig, Sampling
 from unstir.nn.dit import DiTConfig
+from unstir.nn.layout import LayoutConfig
 from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
 from unstir.nn.vision import VisionConfig
@@ -65,7 +66,7 @@ def build_as(wanted: type[M], description: Mapping[str, Any]) -> M:
 def diffusion_config(values: Mapping[str, Any]) -> DiffusionConfig:
     """DiffusionConfig from nested dictionaries, each network with its `kind`."""
     rest = dict(values)
-    network, text = dict(rest.pop("network", {})), rest.pop("text", {})
+    network, text, layout = dict(rest.pop("network", {})), rest.pop("text", {}), rest.pop("layout", None)
     match network.pop("kind", None):
         case "dit":
             net: DiTConfig | UNetConfig = frozen(DiTConfig, network)
@@ -73,7 +74,8 @@ def diffusion_config(values: Mapping[str, Any]) -> DiffusionConfig:
             net = frozen(UNetConfig, network)
         case kind:
             raise ValueError(f"there is no network {kind!r}; there are: dit, unet")
-    return frozen(DiffusionConfig, {**rest, "network": net, "text": frozen(TextConfig, text)})
+    reader = None if layout is None else frozen(LayoutConfig, layout)
+    return frozen(DiffusionConfig, {**rest, "network": net, "text": frozen(TextConfig, text), "layout": reader})
 
 
 def clip_config(values: Mapping[str, Any]) -> ClipConfig:

@@ -18,7 +18,8 @@ from unstir.diffusion.sampler import Step, levels_of, named_sampler
 from unstir.diffusion.schedule import NoiseSchedule, logsnr, named_schedule
 from unstir.models.across import place
 from unstir.nn.dit import DiT, DiTConfig
-from unstir.nn.text import TextConfig, TextEncoder, Words
+from unstir.nn.layout import Layout, LayoutConfig, misplaced, places
+from unstir.nn.text import TextConfig, TextEncoder, Words, padding
 from unstir.nn.transformer import compile_blocks
 from unstir.nn.unet import UNet, UNetConfig
 from unstir.text.tokenizer import Tokenizer
@@ -31,8 +32,7 @@ class DiffusionConfig:
     schedule, prediction: names (see unstir.diffusion).  loss: the prediction in whose space the error is measured.
     sigma_data: standard deviation of the pictures in [-1, 1].
     t_mean, t_std: training times are sigmoid(N(t_mean, t_std²)); a higher mean trains more on noise.
-    locate: learn also, of each word, where the thing that it names lies: the words' vectors then tell "left of" from
-        "right of", which pictures alone teach them late (docs/log.md, 2026-11-20).
+    layout: a reader that finds in the words where things lie (`nn.layout`), or None.
     """
 
     network: DiTConfig | UNetConfig
@@ -43,7 +43,7 @@ class DiffusionConfig:
     sigma_data: float = 0.5
     t_mean: float = 0.4
     t_std: float = 1.0
-    locate: bool = False
+    layout: LayoutConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Diffusion(nn.Module):
         self.prediction.check(self.schedule)
         self.loss_space = Prediction(config.loss, config.sigma_data)
         self.text = TextEncoder(config.text)
-        self.locate = nn.Linear(config.text.width, 3) if config.locate else None
+        self.layout = Layout(config.layout, config.text.width, config.text.length) if config.layout else None
         match config.network:
             case DiTConfig():
                 self.network: nn.Module = DiT(config.network)
@@ -133,13 +133,13 @@ class Diffusion(nn.Module):
         return Draw(t, torch.randn(total, *x0.shape[1:], generator=rng, device=x0.device)[mine])
 
     def losses(self, batch: Batch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
-        """("main", the mean weighted error of x0): the squared error in the space of `config.loss`; and beside it, of a
-        model that locates, that of where things lie.
+        """("main", the mean weighted error of x0): the squared error in the space of `config.loss`. Where the batch
+        says where things lie the patches heed it, and the reader's error is added.
         """
-        words = self.text(batch.ids)
+        words = self.text(batch.ids)._replace(where=batch.where)
         loss = self._error(batch.x0, words, *self.draw(batch.x0, rng)).mean()
-        if self.locate is not None and batch.where is not None:
-            loss = loss + misplaced(self.locate(words.tokens), batch.where)
+        if self.layout is not None and batch.where is not None:
+            loss = loss + misplaced(self.find(batch.ids), batch.where)
         yield "main", loss
 
     def loss_at(self, batch: Batch, t: Tensor, eps: Tensor) -> Tensor:
@@ -153,6 +153,13 @@ class Diffusion(nn.Module):
         sigma = per_picture(self.schedule.sigma(t), xt).clamp(min=SMALLEST_SIGMA)
         _, b = self.loss_space.line(alpha, sigma)
         return ((x0 - real) / b).square().flatten(1).mean(1)
+
+    def find(self, ids: Tensor) -> Tensor:
+        """(B, L, 4): which tokens name a thing, and where it lies, as the reader has it (see `Layout`)."""
+        assert self.layout is not None
+        mask = padding(ids != 0, self.layout.position.dtype)
+        out: Tensor = self.layout(self.text.embed(ids).detach(), mask)
+        return out
 
     def denoiser(self) -> NetworkDenoiser:
         """The network as a function (xt, t, Words) -> x0."""
@@ -198,8 +205,11 @@ class Diffusion(nn.Module):
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Words:
         """Conditioning by texts. Each is encoded alone, so that its vectors do not depend on its neighbours."""
-        words = [self.text(self.tokenize([text])) for text in texts]
-        return Words(*(torch.cat(parts) for parts in zip(*words, strict=True)))
+        return Words.joined([self._read(self.tokenize([text])) for text in texts])
+
+    def _read(self, ids: Tensor) -> Words:
+        words: Words = self.text(ids)
+        return words if self.layout is None else words._replace(where=places(self.find(ids)))
 
     def guided(self, sampling: Sampling, negative: str = "") -> Denoiser:
         """The denoiser of one request: guidance, clipping, and picture by picture."""
@@ -242,15 +252,3 @@ class Diffusion(nn.Module):
             yield from sampler(denoise, noise(0) * levels[0].sigma, cond, levels, noise)
 
         return steps()
-
-
-def misplaced(found: Tensor, where: Tensor) -> Tensor:
-    """The mean squared error of where each word believes its thing to be, summed over x, y and scale.
-
-    found, where: (B, L, 3); tokens whose `where` is nan count for nothing. The mean over a picture's tokens, then over
-    all pictures, so that processes that share a batch equally may average theirs.
-    """
-    told = ~where.isnan().any(-1, keepdim=True)
-    # nan is put away before the difference: multiplied by 0 afterwards, its gradient would still be nan.
-    error = ((found.float() - where.nan_to_num()).square() * told).sum((1, 2))
-    return (error / told.sum((1, 2)).clamp(min=1)).mean()

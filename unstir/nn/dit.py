@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from unstir.nn.attention import rotation
 from unstir.nn.embed import LevelEmbedding
+from unstir.nn.layout import heed
 from unstir.nn.norm import RMSNorm
 from unstir.nn.start import zero_start
 from unstir.nn.text import Words
@@ -80,8 +81,9 @@ class DiT(nn.Module):
         vector = F.silu(self.level(level) + self.pooled(words.pooled.to(x.dtype)))
         shared = self.modulate(vector).unflatten(-1, (6, -1))
         rotate = self._rotations(side, x.device)
+        mask = words.mask if words.where is None else words.mask + heed(words.where, side).to(words.mask.dtype)
         for block in self.blocks:
-            x = block(x, shared, words.tokens, words.mask, rotate)
+            x = block(x, shared, words.tokens, mask, rotate)
         shift, scale = self.modulate_out(vector).unsqueeze(1).chunk(2, dim=-1)
         return unpatch(self.out(self.norm(x) * (1 + scale) + shift), patch, self.config.channels)
 

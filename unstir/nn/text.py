@@ -1,5 +1,6 @@
 """Words as vectors: a small transformer over byte-pair tokens, trained together with the picture network."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,27 +15,48 @@ class Words(NamedTuple):
     """Conditioning by words.
 
     tokens: (B, L, width) one vector per token.  mask: (B, 1, 1, L) additive: 0 for a token, a large negative number
-    for padding.  pooled: (B, width) the whole sentence.
+    for padding.  pooled: (B, width) the whole sentence.  where: (B, L, 3), where things lie by their names
+    (see `layout`), or None.
     """
 
     tokens: Tensor
     mask: Tensor
     pooled: Tensor
+    where: Tensor | None = None
+
+    @staticmethod
+    def joined(parts: "Sequence[Words]") -> "Words":
+        """Several batches as one. Those that do not say where things lie say so of no token."""
+        where = None
+        if any(part.where is not None for part in parts):
+            where = torch.cat([_somewhere(part) for part in parts])
+        tokens, masks, pooled = zip(*(part[:3] for part in parts), strict=True)
+        return Words(torch.cat(tokens), torch.cat(masks), torch.cat(pooled), where)
 
     def join(self, other: "Words") -> "Words":
         """Both batches as one."""
-        return Words(*(torch.cat(pair) for pair in zip(self, other, strict=True)))
+        return Words.joined([self, other])
 
     def one(self, i: int) -> "Words":
         """Row i alone, as a batch of one."""
-        return Words(*(part[i : i + 1] for part in self))
+        return self._each(lambda part: part[i : i + 1])
 
     def repeat(self, count: int) -> "Words":
         """A batch of one, `count` times."""
-        return Words(*(part.expand(count, *part.shape[1:]) for part in self))
+        return self._each(lambda part: part.expand(count, *part.shape[1:]))
 
     def to(self, dtype: torch.dtype) -> "Words":
-        return Words(*(part.to(dtype) for part in self))
+        return Words(self.tokens.to(dtype), self.mask.to(dtype), self.pooled.to(dtype), self.where)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Words":
+        where = None if self.where is None else change(self.where)
+        return Words(change(self.tokens), change(self.mask), change(self.pooled), where)
+
+
+def _somewhere(words: Words) -> Tensor:
+    if words.where is not None:
+        return words.where
+    return torch.full((*words.tokens.shape[:2], 3), torch.nan, device=words.tokens.device)
 
 
 @dataclass(frozen=True)
@@ -63,8 +85,7 @@ class TextEncoder(nn.Module):
     def forward(self, ids: Tensor) -> Words:
         """ids: (B, length) int64, 0 for padding; every row has a token that is not."""
         real = ids != 0
-        mask = torch.zeros(ids.shape, device=ids.device, dtype=self.position.dtype)
-        mask = mask.masked_fill(~real, -1e4)[:, None, None, :]
+        mask = padding(real, self.position.dtype)
         x = self.embed(ids) + self.position
         for block in self.blocks:
             x = block(x, mask)
@@ -72,3 +93,8 @@ class TextEncoder(nn.Module):
         weight = real.to(x.dtype).unsqueeze(-1)
         pooled = (x * weight).sum(1) / weight.sum(1)
         return Words(x, mask, pooled)
+
+
+def padding(real: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, 1, 1, L): an additive mask that hides all but the tokens that are real, (B, L)."""
+    return torch.zeros(real.shape, device=real.device, dtype=dtype).masked_fill(~real, -1e4)[:, None, None, :]

@@ -18,10 +18,12 @@ from unstir.data.scenes import Drawing, Mix, SceneMaker
 from unstir.errors import UserError
 from unstir.models.clip import Clip, ClipConfig
 from unstir.models.diffusion import Diffusion, DiffusionConfig
+from unstir.nn.layout import LayoutConfig
 from unstir.nn.start import initialise
 from unstir.nn.text import TextConfig
 from unstir.nn.words import ClipTextConfig
 from unstir.text.tokenizer import Tokenizer
+from unstir.text.vocabulary import vocabulary
 from unstir.train.feed import feed
 from unstir.train.loop import Run
 from unstir.train.recipe import AnyRecipe, ClipRecipe, Recipe
@@ -143,7 +145,7 @@ def take_over(model: Diffusion, start: Diffusion) -> None:
     for name, parameter in model.named_parameters():
         if name in given:
             parameter.copy_(given[name])
-        elif not name.startswith("locate."):
+        elif not name.startswith("layout."):
             raise ValueError(f"the model to begin with has no {name}")
 
 
@@ -160,7 +162,7 @@ def _config(recipe: Recipe, text: TextConfig) -> DiffusionConfig:
         sigma_data=recipe.sigma_data,
         t_mean=recipe.t_mean,
         t_std=recipe.t_std,
-        locate=bool(recipe.train.scenes),
+        layout=LayoutConfig() if recipe.train.scenes else None,
     )
 
 
@@ -186,6 +188,12 @@ def scene_captions(drawings: Sequence[Drawing], each: int = 2) -> list[str]:
     maker = SceneMaker(drawings, Mix(typos=0.0))
     rng = np.random.Generator(np.random.Philox(key=0))
     return [maker.scene(row, rng).caption for row in range(len(drawings)) for _ in range(each)]
+
+
+def known_words(recipe: Recipe | ClipRecipe, pictures: Pictures) -> list[str]:
+    """The words that a model of this recipe is told, the most frequent first: what `generate` compares prompts with."""
+    told = scene_captions(drawings_of(pictures)) if recipe.train.scenes else []
+    return vocabulary([*_captions(pictures), *told])
 
 
 def _captions(pictures: Pictures) -> Iterator[str]:

@@ -133,6 +133,13 @@ def load_model(path: Path, device: str = "cpu", dtype: torch.dtype | None = None
     return Loaded(model.to(dtype=dtype), sampling, header.get("notes", {}), path, few=True)
 
 
+def few_of(path: Path) -> Few | None:
+    """What a file holds for few steps, or None."""
+    header = json.loads(read_header(path)[0][HEADER])
+    few = header.get("few")
+    return Few(few["most"], sampling_of(few["sampling"]), _deltas(path)) if few else None
+
+
 def _deltas(path: Path) -> Deltas:
     """The change for few steps that a file holds."""
     with safe_open(str(path), framework="pt") as file:
