@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recipes.icons import captions, icons
 from recipes.icons_data import annotated, split, weight
 from unstir.data.pictures import Pictures, pack
 from unstir.data.scenes import Mix
@@ -21,7 +22,7 @@ from unstir.data.sources import open_source
 from unstir.models.diffusion import Diffusion
 from unstir.nn.layout import LayoutConfig, misplaced
 from unstir.nn.start import initialise
-from unstir.train.begin import take_over
+from unstir.train.begin import known_words, take_over
 from unstir.train.config import TrainConfig
 from unstir.train.loop import Run, train
 from unstir.train.samples import averaged
@@ -93,7 +94,7 @@ def main() -> None:
     loaded = load_model(arguments.model, dtype=torch.float32)
     reader = Reader(with_reader(loaded.model))
     model = reader.model
-    pictures, _ = pack(open_source(arguments.data), SIDE, 4)  # for their boxes
+    pictures, _ = pack(open_source(arguments.data), SIDE, 4, captioner=captions)  # for their boxes
     rows, _ = split(pictures.meta)
     pictures = pictures.take(rows)
     pictures.meta = [annotated(meta) for meta in pictures.meta]
@@ -110,8 +111,8 @@ def main() -> None:
     with averaged(run) as taught:
         named, halves = right(taught, planner, 8)
         print(f"rightly taken for a name or not: {named:.2%} of tokens; in the right half: {halves:.2%}")
-        few = few_of(loaded.path)
-        save_model(arguments.out, taught.model, None, loaded.sampling, loaded.notes, torch.int8, few)
+        notes = {**loaded.notes, "words": known_words(icons(), pictures)}
+        save_model(arguments.out, taught.model, None, loaded.sampling, notes, torch.int8, few_of(loaded.path))
     print(arguments.out)
 
 

@@ -2,13 +2,14 @@
 
 Each scene is drawn by the model and, as the ceiling, painted from the real drawings. The picture is cut where the words
 say that one thing ends and the other begins, and each half is asked of CLIP: which of sixteen things is it? Counting is
-by connected pieces, colours by the corners.
+by connected pieces, colours by the corners. Misspelt words are mended first, as `unstir generate` mends them.
 Run: python -m recipes.icons_skills DATA [-n 60]   (DATA: the shards of recipes/icons.py)
 """
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from unstir.evaluate.shares import Share, share
 from unstir.models.clip import Clip
 from unstir.models.diffusion import Diffusion, Sampling
 from unstir.models.pixels import to_model, to_pixels
+from unstir.text.vocabulary import respelt
 from unstir.text.wording import NUMBERS, misspelt, plural, with_article
 from unstir.train.compose import compose, plans
 from unstir.train.scene_batches import drawings_of
@@ -155,18 +157,30 @@ def ground(picture: Pixels) -> str:
     return min(COLOURS, key=lambda name: float(np.square(colour - COLOURS[name]).sum()))
 
 
+def mended(caption: str, known: Sequence[str]) -> str:
+    """What the command draws for this caption. known: the words that the model was told."""
+    return respelt(caption, known)[0] if known else caption
+
+
 SKILLS = ("single", "misspelt", "two", "count 2", "count 3", "count 4", *RELATIONS, "background")
 
 
 def examine(
-    model: Diffusion, sampling: Sampling, pictures: Pictures, clip: Clip, count: int, seed: int = 0
+    model: Diffusion,
+    sampling: Sampling,
+    pictures: Pictures,
+    clip: Clip,
+    count: int,
+    known: Sequence[str] = (),
+    seed: int = 0,
 ) -> dict[str, tuple[Share, Share]]:
     """For each skill the share that is right, of the model's pictures and of those painted from real drawings."""
     examiner = Examiner(drawings_of(pictures), clip, np.random.default_rng(seed))
     tasks = [examiner.task(skill) for skill in SKILLS for _ in range(count)]
+    captions = [mended(task.scene.caption, known) for task in tasks]
     pixels = torch.from_numpy(np.ascontiguousarray(pictures.pixels))
     real = to_pixels(compose(pixels, plans([task.scene for task in tasks]))).numpy()
-    made = drawn(batch_drawer(model, sampling), [task.scene.caption for task in tasks], range(seed, seed + len(tasks)))
+    made = drawn(batch_drawer(model, sampling), captions, range(seed, seed + len(tasks)))
     out = {}
     for skill in SKILLS:
         rows = [i for i, task in enumerate(tasks) if task.skill == skill]
@@ -180,16 +194,20 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("-n", type=int, default=60)
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--model", type=Path, default=DEFAULT)
+    parser.add_argument("--as-written", action="store_true", help="do not mend misspelt words")
+    parser.add_argument("--no-layout", action="store_true", help="patches heed no places")
     arguments = parser.parse_args()
-    loaded = load_model(DEFAULT)
+    loaded = load_model(arguments.model, steps=arguments.steps)
+    if arguments.no_layout:
+        loaded.model.layout = None
     pictures, _ = pack(open_source(arguments.data), loaded.model.shape[-1], 4)
     rows, _ = split(pictures.meta)
     pictures = pictures.take(rows)
     pictures.meta = [annotated(meta) for meta in pictures.meta]
-    sampling = loaded.sampling
-    if arguments.steps:
-        sampling = Sampling(steps=arguments.steps, guidance_scale=sampling.guidance_scale, sampler=sampling.sampler)
-    found = examine(loaded.model, sampling, pictures, load_clip(DEFAULT_CLIP), arguments.n)
+    sampling = replace(loaded.sampling, steps=arguments.steps or loaded.sampling.steps)
+    known = () if arguments.as_written else loaded.notes.get("words", ())
+    found = examine(loaded.model, sampling, pictures, load_clip(DEFAULT_CLIP), arguments.n, known)
     for skill, (made, real) in found.items():
         print(f"{skill:12} {made.value:6.1%}  ({made.low:.0%} – {made.high:.0%})   real drawings {real.value:6.1%}")
 

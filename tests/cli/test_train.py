@@ -25,6 +25,7 @@ from unstir.image.png import load_pixels
 from unstir.models.diffusion import Diffusion, Sampling
 from unstir.nn.dit import DiTConfig
 from unstir.nn.start import initialise
+from unstir.nn.vision import VisionConfig
 from unstir.train import checkpoint, plan, runfolder
 from unstir.train.config import TrainConfig
 from unstir.train.log import Log
@@ -142,6 +143,28 @@ def test_a_run_whose_start_was_lost(refused, photos, finished, tmp_path, monkeyp
         initialise(wide, 0)
         save_model(run / runfolder.START, wide)
     assert "start.safetensors" in refused("train", photos, "--run", run)
+
+
+# A judge on the way
+
+
+def test_a_clip_judges_on_the_way(call, refused, photos, tmp_path, monkeypatch):
+    clip = replace(
+        clip_digits(),
+        train=replace(tiny().train, images=16, validation=0, best=""),
+        vision=VisionConfig(8, 3, patch=4, width=32, depth=1, heads=2),
+        captioner=None,
+    )
+    monkeypatch.setattr(recipes, "table", lambda: {"tiny": tiny, "clip": lambda: clip})
+    judge, run = tmp_path / "judge", tmp_path / "r"
+    assert call("train", photos, "--recipe", "clip", "--run", judge)[0] == 0
+    assert call("train", photos, "--recipe", "tiny", "--run", run, "--judge", judge)[0] == 0
+    looks = [line for line in Log.lines(run) if "CLIP score" in line]
+    assert [line["images"] for line in looks] == [0, 40, 80, 96]
+    assert len({line["CLIP score, real"] for line in looks}) == 1
+    assert all(-100 <= line["CLIP score"] <= 100 and "KID" in line for line in looks)
+    assert "trains none that does" in refused("train", photos, "--run", judge, "--judge", judge)
+    assert "there is no model" in refused("train", photos, "--run", run, "--judge", tmp_path / "nobody")
 
 
 # The way of a newcomer

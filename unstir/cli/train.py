@@ -23,6 +23,7 @@ def train(
     seed: int = 0,
     device: str = "auto",
     tensorboard: bool = False,
+    judge: Path | None = None,
 ) -> None:
     """Train a model on DATA in the folder --run; the same command continues a run that was stopped.
 
@@ -51,6 +52,8 @@ def train(
         cpu, cuda, or auto.
     tensorboard
         Write TensorBoard files beside the log.
+    judge
+        A CLIP, a model file or run folder, that scores a few pictures at every look, into the log.
     """
     seconds = parse_duration("30m" if budget is None else budget)
     if recipe is not None and (budget is not None or size is not None or clip):
@@ -76,4 +79,4 @@ def train(
             else:
                 plan_run(data, run, seconds, size=size, clip=clip, seed=seed, device=own, began=began)
 
-        carry_on(data, run, own, plan, ["unstir", "train", data, "--run", str(run)], tensorboard)
+        carry_on(data, run, own, plan, ["unstir", "train", data, "--run", str(run)], tensorboard, judge)

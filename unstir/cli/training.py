@@ -3,7 +3,7 @@
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,11 +35,20 @@ def checked_seed(seed: int) -> int:
     return seed
 
 
-def carry_on(data: str, folder: Path, device: str, plan: Callable[[], None], command: list[str], board: bool) -> None:
+def carry_on(
+    data: str,
+    folder: Path,
+    device: str,
+    plan: Callable[[], None],
+    command: list[str],
+    board: bool,
+    judge: Path | None = None,
+) -> None:
     """Continue the run in this folder, or begin one there, and train it.
 
     data: as it was typed; a run on other data is refused.  device: of this process.  plan: writes run.json.
-    command: continues the run.  board: write TensorBoard files too. UserError for what cannot be.
+    command: continues the run.  board: write TensorBoard files too.  judge: a CLIP that scores what the model draws.
+    UserError for what cannot be.
     """
     from unstir.train import runfolder
     from unstir.train.distributed import agreed, is_first, meet
@@ -56,7 +65,8 @@ def carry_on(data: str, folder: Path, device: str, plan: Callable[[], None], com
         meet()
     opened, begun = runfolder.open_run(folder, device)
     with runfolder.alone(folder) if is_first() else nullcontext():
-        _train(opened, begun, board, shlex.join(command))
+        measure = None if judge is None or not is_first() else _judged(opened, begun, judge, device)
+        _train(opened, begun, board, shlex.join(command), measure)
 
 
 def _check_free(folder: Path) -> None:
@@ -69,7 +79,44 @@ def _check_free(folder: Path) -> None:
         raise UserError(f"{folder} is not empty and holds no run; name another folder with --run")
 
 
-def _train(run: "Run[Any]", begun: "Begun", board: bool, command: str) -> None:
+_JUDGED = 16
+"""Pictures that are drawn and judged at every look."""
+
+
+def _judged(run: "Run[Any]", begun: "Begun", path: Path, device: str) -> "Callable[[Run[Any]], Mapping[str, float]]":
+    """What a CLIP says, every so many pictures, of what the model draws: of held-out captions where there are any."""
+    from unstir.evaluate.small import small_evaluation
+    from unstir.models.consistency import Consistency
+    from unstir.models.diffusion import Diffusion
+    from unstir.train.validation import held_back
+    from unstir.weights.modelfile import find_model, load_clip
+
+    model = run.model.student if isinstance(run.model, Consistency) else run.model
+    if not isinstance(model, Diffusion):
+        raise UserError("--judge looks at what a model draws, and this run trains none that does; leave it out")
+    clip = load_clip(find_model(path), device)
+    held = held_back(run.pictures, run.config)
+    pictures = held if len(held) > 1 else run.pictures
+    rows = range(0, len(pictures), max(1, len(pictures) // _JUDGED))[:_JUDGED]
+    try:
+        clip.tokenize([pictures.captions[row][0] for row in rows])
+    except ValueError as error:
+        raise UserError(f"{path} cannot judge these pictures: {error}") from None
+
+    def measure(_: "Run[Any]") -> Mapping[str, float]:
+        found = small_evaluation(model, pictures, clip, rows, begun.sampling)
+        return {"CLIP score": found.clip_score, "CLIP score, real": found.ceiling, "KID": found.kernel}
+
+    return measure
+
+
+def _train(
+    run: "Run[Any]",
+    begun: "Begun",
+    board: bool,
+    command: str,
+    measure: "Callable[[Run[Any]], Mapping[str, float]] | None",
+) -> None:
     from unstir.train import runfolder
     from unstir.train.distributed import is_first
     from unstir.train.loop import Diverged, train
@@ -87,7 +134,7 @@ def _train(run: "Run[Any]", begun: "Begun", board: bool, command: str) -> None:
     told = time.monotonic()
     with _interrupted() as stop, bar("training", run.config.images) as progress:
         try:
-            for now in train(run, sample=sample, keep=keep, stop=stop, tensorboard=board):
+            for now in train(run, sample=sample, measure=measure, keep=keep, stop=stop, tensorboard=board):
                 words = f"loss {now.loss:.3f}, {now.rate:.0f} pictures/s"
                 progress(now.images_seen, words)
                 for warning in now.warnings:

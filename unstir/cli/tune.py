@@ -19,6 +19,7 @@ def tune(
     seed: int = 0,
     device: str = "auto",
     tensorboard: bool = False,
+    judge: Path | None = None,
 ) -> None:
     """Tune a model on DATA until four steps without guidance draw what took it many, with its own guidance.
 
@@ -40,6 +41,8 @@ def tune(
         cpu, cuda, or auto.
     tensorboard
         Write TensorBoard files beside the log.
+    judge
+        A CLIP, a model file or run folder, that scores a few pictures at every look, into the log.
     """
     seconds = parse_duration(budget)
     checked_seed(seed)
@@ -55,4 +58,4 @@ def tune(
             plan_tuning(data, model, run, seconds, seed=seed, device=own, began=began)
 
         command = ["unstir", "tune", data, "--from", str(model), "--run", str(run)]
-        carry_on(data, run, own, plan, command, tensorboard)
+        carry_on(data, run, own, plan, command, tensorboard, judge)

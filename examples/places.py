@@ -1,0 +1,39 @@
+"""Who stands where: the same words and seeds, drawn with the reader of places and without it.
+
+Run: python examples/places.py OUT.png        Rows in turn: without, with.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from unstir.evaluate.generation import batch_drawer
+from unstir.image.png import save_png
+from unstir.image.sheet import sheet
+from unstir.weights.modelfile import DEFAULT, load_model
+
+PAIRS = (("a cat", "a banana"), ("a guitar", "an apple"), ("a rocket", "a fish"), ("an umbrella", "a hamburger"))
+SAID = ("{} left of {}", "{} above {}")
+STYLE = "fluent flat"
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("give the file to write: python examples/places.py OUT.png")
+    loaded = load_model(DEFAULT)
+    prompts = [f"{way.format(*pair[::turn])}, {STYLE}" for way in SAID for pair in PAIRS for turn in (1, -1)]
+    seeds = range(len(prompts))
+    reader, rows = loaded.model.layout, []
+    for layout in (None, reader):
+        loaded.model.layout = layout
+        rows.append(batch_drawer(loaded.model, loaded.sampling)(prompts, seeds))
+    shown = [picture for start in range(0, len(prompts), 8) for row in rows for picture in row[start : start + 8]]
+    captions = [
+        text.split(",")[0] for start in range(0, len(prompts), 8) for _ in rows for text in prompts[start : start + 8]
+    ]
+    save_png(Path(sys.argv[1]), np.asarray(sheet(shown, columns=8, captions=captions, scale=2, background="checker")))
+
+
+if __name__ == "__main__":
+    main()
