@@ -69,7 +69,7 @@ def coarse(model: Diffusion) -> Diffusion:
     weak = copy.deepcopy(model)
     for name, weight in weak.network.named_parameters():
         if weight.ndim == 2 and "blocks" in name:
-            step = weight.float().abs().amax(1, keepdim=True) / COARSE
+            step = weight.float().abs().amax(1, keepdim=True).clamp(min=1e-12) / COARSE
             weight.copy_((weight.float() / step).round() * step)
     return weak
 

@@ -106,9 +106,8 @@ def table(names: Sequence[str], columns: dict[str, tuple[npt.NDArray[np.int64], 
     """Print the share of right guesses by style, and of all. columns: by name, (guessed, asked)."""
     print("| style | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
     for k, name in enumerate(names):
-        cells = [
-            f"{(got[asked == k] == k).mean():.0%}" if (asked == k).any() else "" for got, asked in columns.values()
-        ]
+        own = [got[asked == k] == k for got, asked in columns.values()]
+        cells = [f"{one.mean():.0%} of {len(one)}" if len(one) else "" for one in own]
         print(f"| {name} | " + " | ".join(cells) + " |")
     shares = [share(int((got == asked).sum()), len(asked)) for got, asked in columns.values()]
     print("| all | " + " | ".join(f"{one.value:.1%} ({one.low:.1%} – {one.high:.1%})" for one in shares) + " |")
