@@ -144,7 +144,7 @@ class Diffusion(nn.Module):
 
     def loss_at(self, batch: Batch, t: Tensor, eps: Tensor) -> Tensor:
         """The loss of every picture at given times and noise, (B,)."""
-        return self._error(batch.x0, self.text(batch.ids), t, eps)
+        return self._error(batch.x0, self.read(batch.ids), t, eps)
 
     def _error(self, real: Tensor, words: Words, t: Tensor, eps: Tensor) -> Tensor:
         xt = noised(real, eps, t, self.schedule)
@@ -193,7 +193,7 @@ class Diffusion(nn.Module):
         def noise(step: int) -> Tensor:
             return batch_normal(shape, seeds, step).to(self.device)
 
-        words = self.text(batch.ids)
+        words = self.read(batch.ids)
         return bits_per_dim(clip(self.denoiser()), batch.x0, words, levels_of(self.schedule, grid), noise, bins)
 
     # Sampling
@@ -205,11 +205,12 @@ class Diffusion(nn.Module):
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Words:
         """Conditioning by texts. Each is encoded alone, so that its vectors do not depend on its neighbours."""
-        return Words.joined([self._read(self.tokenize([text])) for text in texts])
+        return Words.joined([self.read(self.tokenize([text])) for text in texts])
 
-    def _read(self, ids: Tensor) -> Words:
+    def read(self, ids: Tensor) -> Words:
+        """Tokens (B, L) as conditioning: their vectors, and where things lie if the model has a reader for that."""
         words: Words = self.text(ids)
-        return words if self.layout is None else words._replace(where=places(self.find(ids)))
+        return words if self.layout is None else words._replace(where=places(self.find(ids)).detach())
 
     def guided(self, sampling: Sampling, negative: str = "") -> Denoiser:
         """The denoiser of one request: guidance, clipping, and picture by picture."""

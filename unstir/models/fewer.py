@@ -63,6 +63,6 @@ class Fewer(nn.Module):
     def losses(self, batch: Strides, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:  # noqa: ARG002
         """("main", the mean squared error of the aim)."""
         with torch.no_grad():
-            words = self.model.text(batch.ids)
+            words = self.model.read(batch.ids)
             goal = aim(batch.xt, batch.xs, batch.t, batch.s, self.model.schedule)
         yield "main", (self.model.denoiser()(batch.xt, batch.t, words) - goal).square().mean()
