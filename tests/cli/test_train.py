@@ -24,6 +24,7 @@ from unstir.errors import UserError
 from unstir.image.png import load_pixels
 from unstir.models.diffusion import Diffusion, Sampling
 from unstir.nn.dit import DiTConfig
+from unstir.nn.layout import LayoutConfig
 from unstir.nn.start import initialise
 from unstir.nn.vision import VisionConfig
 from unstir.train import checkpoint, plan, runfolder
@@ -109,6 +110,21 @@ def test_a_recipe_that_goes_on(call, photos, finished, tmp_path, monkeypatch):
     assert call("train", photos, "--recipe", "none", "--from", finished, "--run", tmp_path / "r")[0] == 0
     before, after = weights_of(finished), weights_of(tmp_path / "r")
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_reader_of_places_is_kept(call, photos, finished, tmp_path):
+    old = load_model(finished / "model.safetensors", dtype=torch.float32).model
+    model = Diffusion(replace(old.config, layout=LayoutConfig(16, 1, 2)), old.tokenizer)
+    initialise(model, 0)
+    save_model(tmp_path / "reads.safetensors", model)
+    run = tmp_path / "r"
+    assert call("train", photos, "--from", tmp_path / "reads.safetensors", "--budget", "4s", "--run", run)[0] == 0
+    before = load_model(tmp_path / "reads.safetensors", dtype=torch.float32).model.state_dict()
+    after = weights_of(run)
+    places = [name for name in after if name.startswith("layout.")]
+    assert places
+    assert all(torch.equal(after[name], before[name]) for name in places), "nobody says where things lie"
+    assert not torch.equal(after["network.out.weight"], before["network.out.weight"])
 
 
 def test_from_what_cannot_be_gone_on_from(refused, photos, finished, tmp_path, monkeypatch):

@@ -136,7 +136,7 @@ class Diffusion(nn.Module):
         """("main", the mean weighted error of x0): the squared error in the space of `config.loss`. Where the batch
         says where things lie the patches heed it, and the reader's error is added.
         """
-        words = self.text(batch.ids)._replace(where=batch.where)
+        words = self.read(batch.ids) if batch.where is None else self.text(batch.ids)._replace(where=batch.where)
         loss = self._error(batch.x0, words, *self.draw(batch.x0, rng)).mean()
         if self.layout is not None and batch.where is not None:
             loss = loss + misplaced(self.find(batch.ids), batch.where)

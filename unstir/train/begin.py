@@ -132,7 +132,9 @@ def started(recipe: Recipe, pictures: Pictures, start: Diffusion) -> Diffusion:
             f"the model to begin with reads {start.config.text.length} tokens, and a caption has "
             f"{len(start.tokenizer.tokens(longest))}; shorten it: {longest[:80]!r}"
         )
-    model = Diffusion(replace(_config(recipe, start.config.text), sigma_data=start.config.sigma_data), start.tokenizer)
+    wanted = _config(recipe, start.config.text)
+    layout = start.config.layout or wanted.layout
+    model = Diffusion(replace(wanted, sigma_data=start.config.sigma_data, layout=layout), start.tokenizer)
     initialise(model, recipe.train.seed)
     take_over(model, start)
     return model
