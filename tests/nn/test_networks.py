@@ -378,11 +378,12 @@ def test_pooled_is_the_mean_over_real_tokens():
 def test_words_join_split_and_repeat():
     one, two = words(2, seed=1), words(3, seed=2)
     joined = one.join(two)
-    assert [part.shape[0] for part in joined] == [5, 5, 5]
+    assert [part.shape[0] for part in joined[:3]] == [5, 5, 5]
+    assert joined.where is None
     for i, (source, row) in enumerate([(one, 0), (one, 1), (two, 0), (two, 1), (two, 2)]):
-        for got, expected in zip(joined.one(i), source.one(row), strict=True):
+        for got, expected in zip(joined.one(i)[:3], source.one(row)[:3], strict=True):
             assert torch.equal(got, expected)
     repeated = one.one(1).repeat(4)
     for i in range(4):
         assert torch.equal(repeated.one(i).tokens, one.one(1).tokens)
-    assert {part.dtype for part in one.to(torch.bfloat16)} == {torch.bfloat16}
+    assert {part.dtype for part in one.to(torch.bfloat16)[:3]} == {torch.bfloat16}
