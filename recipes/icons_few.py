@@ -36,16 +36,14 @@ STRIDES = 4
 FEW = Sampling(steps=STRIDES, guidance_scale=1.0, sampler="ddim")
 MOST = 6
 BATCH, RANK = 32, 16
-MIX = Mix(count=0.15, two=0.15, relation=0.3)
-"""More scenes than in training: what has parts is what few strides lose first."""
 
 
 def captions(data: str, fits: Callable[[str], bool], count: int, seed: int) -> list[str]:
-    """What is drawn: scenes around the drawings that the model was trained on."""
+    """What is drawn: scenes as in training, as often as in training."""
     metas = [annotated(entry.meta) for entry in open_source(data).entries]
     rows, _ = split(metas)
     drawings = [_drawing(metas[row]) for row in rows]
-    maker = SceneMaker(drawings, MIX, fits)
+    maker = SceneMaker(drawings, Mix(), fits)
     index = np.repeat(np.arange(len(drawings)), [weight(metas[row]) for row in rows])
     rng = np.random.default_rng(seed)
     return [maker.scene(int(rng.choice(index)), rng).caption for _ in range(count)]
