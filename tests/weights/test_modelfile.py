@@ -2,6 +2,7 @@ import json
 import os
 import pickle
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +17,17 @@ from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
 from unstir.text.tokenizer import Tokenizer
 from unstir.weights.eighths import packed, unpacked
-from unstir.weights.modelfile import HEADER, Few, fast_dtype, load_model, save_model
+from unstir.weights.modelfile import (
+    DEFAULT,
+    DEFAULT_CLIP,
+    HEADER,
+    Few,
+    fast_dtype,
+    few_of,
+    load_model,
+    save_model,
+    shipped,
+)
 
 TOKENIZER = Tokenizer.train(["a red circle", "ein grüner Kreis ☃"], 280)
 TEXT = TextConfig(vocabulary=len(TOKENIZER), length=8, width=32, depth=1, heads=2)
@@ -300,3 +311,26 @@ def test_a_change_that_does_not_fit_is_one_sentence(tmp_path):
     load_model(tmp_path / "odd.safetensors")
     with pytest.raises(UserError, match="does not fit"):
         load_model(tmp_path / "odd.safetensors", steps=4)
+
+
+def test_what_ships_has_a_name(saved, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = Path("icons")
+    assert shipped(name, DEFAULT) == DEFAULT
+    assert shipped(name, DEFAULT_CLIP) == DEFAULT_CLIP
+    (tmp_path / "icons").mkdir()
+    assert shipped(name, DEFAULT) == DEFAULT, "a folder of pictures, say"
+    (tmp_path / "icons" / "model.safetensors").write_bytes(saved.read_bytes())
+    assert shipped(name, DEFAULT) == name
+    assert shipped(saved, DEFAULT) == saved
+
+
+def test_the_change_for_few_steps_is_read_back(saved, tmp_path):
+    assert few_of(saved) is None
+    deltas = {"blocks.0.mlp.up.weight": (torch.randn(2, 4).half().float(), torch.randn(3, 2).half().float())}
+    few = Few(6, Sampling(steps=4), deltas)
+    save_model(tmp_path / "few.safetensors", model_of(), few=few)
+    got = few_of(tmp_path / "few.safetensors")
+    assert (got.most, got.sampling) == (6, Sampling(steps=4))
+    for kept, part in zip(got.deltas["blocks.0.mlp.up.weight"], deltas["blocks.0.mlp.up.weight"], strict=True):
+        assert torch.equal(kept.float(), part)

@@ -44,8 +44,8 @@ def train(
     recipe
         A recipe by name instead of the automatic choice; it brings its own number of pictures.
     start
-        A model to go on from, a file or a run folder: its network, size and words, its weights to begin with. It is
-        copied; the original stays as it is.
+        A model to go on from, a file, a run folder, or "icons" for the default model: its network, size and words, its
+        weights to begin with. It is copied; the original stays as it is.
     seed
         Of the starting weights, the order of the pictures, and the noise.
     device
@@ -53,7 +53,8 @@ def train(
     tensorboard
         Write TensorBoard files beside the log.
     judge
-        A CLIP, a model file or run folder, that scores a few pictures at every look, into the log.
+        A CLIP, a model file, a run folder, or "icons" for the one that comes with unstir: it scores a few pictures at
+        every look, into the log.
     """
     seconds = parse_duration("30m" if budget is None else budget)
     if recipe is not None and (budget is not None or size is not None or clip):
@@ -68,7 +69,10 @@ def train(
 
     from unstir.cli.planning import follow, plan_further, plan_run
     from unstir.train.distributed import together
+    from unstir.weights.modelfile import DEFAULT, DEFAULT_CLIP, shipped
 
+    start = start and shipped(start, DEFAULT)
+    judge = judge and shipped(judge, DEFAULT_CLIP)
     with together(chosen) as own:
 
         def plan() -> None:

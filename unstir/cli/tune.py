@@ -30,7 +30,8 @@ def tune(
     data
         Captioned pictures like those that it was trained on, or a run folder: then the very same.
     model
-        The model to tune: a file, or a run folder. It is copied; the original stays as it is.
+        The model to tune: a file, a run folder, or "icons" for the default model. It is copied; the original stays as
+        it is.
     run
         Folder of the new run.
     budget
@@ -42,7 +43,8 @@ def tune(
     tensorboard
         Write TensorBoard files beside the log.
     judge
-        A CLIP, a model file or run folder, that scores a few pictures at every look, into the log.
+        A CLIP, a model file, a run folder, or "icons" for the one that comes with unstir: it scores a few pictures at
+        every look, into the log.
     """
     seconds = parse_duration(budget)
     checked_seed(seed)
@@ -51,11 +53,14 @@ def tune(
 
     from unstir.cli.planning import plan_tuning
     from unstir.train.distributed import together
+    from unstir.weights.modelfile import DEFAULT, DEFAULT_CLIP, shipped
 
+    source = shipped(model, DEFAULT)
+    judge = judge and shipped(judge, DEFAULT_CLIP)
     with together(chosen) as own:
 
         def plan() -> None:
-            plan_tuning(data, model, run, seconds, seed=seed, device=own, began=began)
+            plan_tuning(data, source, run, seconds, seed=seed, device=own, began=began)
 
         command = ["unstir", "tune", data, "--from", str(model), "--run", str(run)]
         carry_on(data, run, own, plan, command, tensorboard, judge)

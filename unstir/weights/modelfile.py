@@ -87,6 +87,12 @@ def save_model(
     write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata={HEADER: text}))
 
 
+def shipped(path: Path, default: Path) -> Path:
+    """The model that comes with the package for the name "icons", unless a model of that name is there."""
+    theirs = path.is_file() or (path / "model.safetensors").exists()
+    return default if path == Path("icons") and not theirs else path
+
+
 def find_model(path: Path) -> Path:
     """The model file that a path means: itself, or the one inside a run folder. UserError if there is none."""
     if path.is_dir():
