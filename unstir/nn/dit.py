@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from unstir.nn.attention import rotation
 from unstir.nn.embed import LevelEmbedding
-from unstir.nn.layout import heed
 from unstir.nn.norm import RMSNorm
 from unstir.nn.start import zero_start
 from unstir.nn.text import Words
@@ -81,7 +80,7 @@ class DiT(nn.Module):
         vector = F.silu(self.level(level) + self.pooled(words.pooled.to(x.dtype)))
         shared = self.modulate(vector).unflatten(-1, (6, -1))
         rotate = self._rotations(side, x.device)
-        mask = words.mask if words.where is None else words.mask + heed(words.where, side).to(words.mask.dtype)
+        mask = words.heard(side)
         for block in self.blocks:
             x = block(x, shared, words.tokens, mask, rotate)
         shift, scale = self.modulate_out(vector).unsqueeze(1).chunk(2, dim=-1)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from unstir.nn.layout import heed
 from unstir.nn.norm import RMSNorm
 from unstir.nn.transformer import Block
 
@@ -23,6 +24,10 @@ class Words(NamedTuple):
     mask: Tensor
     pooled: Tensor
     where: Tensor | None = None
+
+    def heard(self, side: int) -> Tensor:
+        """The mask for the patches of a square grid: (B, 1, 1, L), or (B, 1, side², L) where they heed places."""
+        return self.mask if self.where is None else self.mask + heed(self.where, side).to(self.mask.dtype)
 
     @staticmethod
     def joined(parts: "Sequence[Words]") -> "Words":

@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from unstir.nn.attention import Attention
 from unstir.nn.conv import Conv
 from unstir.nn.embed import LevelEmbedding
-from unstir.nn.layout import heed
 from unstir.nn.norm import RMSNorm
 from unstir.nn.start import zero_start
 from unstir.nn.text import Words
@@ -75,8 +74,7 @@ class Residual(nn.Module):
         b, c, height, width = x.shape
         tokens = x.flatten(2).transpose(1, 2)
         tokens = tokens + self.attention(self.norm3(tokens))
-        mask = words.mask if words.where is None else words.mask + heed(words.where, x.shape[-1]).to(words.mask.dtype)
-        tokens = tokens + self.words(self.norm4(tokens), words.tokens, mask)
+        tokens = tokens + self.words(self.norm4(tokens), words.tokens, words.heard(x.shape[-1]))
         out: Tensor = tokens.transpose(1, 2).reshape(b, c, height, width)
         return out
 
