@@ -103,11 +103,12 @@ def main() -> None:
         caption_dropout=0.02, log_every=25_600, save_every=51_200, sample_every=10**9, scenes=MIX,
     )  # fmt: skip
     index = np.repeat(np.arange(len(pictures)), [weight(meta) for meta in pictures.meta])
-    planner = Planner(drawings_of(pictures), index, model.tokenizer, model.config.text.length, config, MIX)
+    planner = Planner(drawings_of(pictures), index, model.tokenizer, model.config.text.length, config)
     nothing = Pictures(pictures.pixels[:1], pictures.captions[:1], pictures.keys[:1], pictures.meta[:1])
     run = Run(arguments.run, reader, nothing, config, planner.at)
     for now in train(run):
-        print(f"{now.images_seen} of {now.images}: {now.loss:.4f}, {now.rate:.0f}/s, {now.seconds_left:.0f} s left")
+        if now.event == "log":
+            print(f"{now.images_seen} of {now.images}: {now.loss:.4f}, {now.rate:.0f}/s, {now.seconds_left:.0f} s left")
     with averaged(run) as taught:
         named, halves = right(taught, planner, 8)
         print(f"rightly taken for a name or not: {named:.2%} of tokens; in the right half: {halves:.2%}")

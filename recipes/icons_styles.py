@@ -144,7 +144,8 @@ def main() -> None:
     nothing = Pictures(pictures.pixels[:1], pictures.captions[:1], pictures.keys[:1], pictures.meta[:1])
     run = Run(arguments.run, judge, nothing, config, batch)
     for now in train(run):
-        print(f"{now.images_seen} of {now.images}: {now.loss:.3f}, {now.rate:.0f}/s, {now.seconds_left:.0f} s left")
+        if now.event == "log":
+            print(f"{now.images_seen} of {now.images}: {now.loss:.3f}, {now.rate:.0f}/s, {now.seconds_left:.0f} s left")
     columns = {}
     with averaged(run) as taught:
         columns["real, held out"] = guesses(taught, pictures.pixels[held]), style[held]

@@ -344,6 +344,11 @@ def test_the_loss_of_a_model_that_reads_places():
     ((_, other),) = model.losses(told, torch.Generator().manual_seed(1))
     ((_, untold),) = model.losses(batch, torch.Generator().manual_seed(1))
     assert untold == one, "one thing alone is heard everywhere"
+    apart = where.clone()
+    apart[:, 1], apart[:, 3] = torch.tensor([0.25, 0.5, 0.5]), torch.tensor([0.75, 0.5, 0.5])
+    ((_, heedless),) = plain.losses(batch._replace(where=apart), torch.Generator().manual_seed(1))
+    assert heedless == one, "who reads no places when it draws must not learn by them"
+    assert model.told(batch._replace(where=apart)).where is apart
     error = misplaced(model.find(batch.ids), where)
     assert other.item() == pytest.approx((one + error).item())
     other.backward()

@@ -31,8 +31,9 @@ def test_a_reader_learns_from_captions_alone(model, tmp_path):
     reader = Reader(with_reader(model))
     before = {name: value.clone() for name, value in model.named_parameters()}
     config = TrainConfig(images=3_200, batch_size=32, muon_lr=0.02, adamw_lr=3e-3, warmup=320, sample_every=10**9)
+    config = replace(config, scenes=Mix(0, 0, 1, 0, 0, 0))
     drawings = drawings_of(things())
-    planner = Planner(drawings, np.arange(6), reader.model.tokenizer, 24, config, Mix(0, 0, 1, 0, 0, 0))
+    planner = Planner(drawings, np.arange(6), reader.model.tokenizer, 24, config)
     blind = right(reader, planner, 2)
     run = Run(tmp_path, reader, things(), config, planner.at)
     list(train(run))

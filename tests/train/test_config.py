@@ -1,9 +1,14 @@
 """The learning rate over a run, and configurations that are refused."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unstir.data.scenes import Mix
+from unstir.models.build import frozen
 from unstir.train.config import TrainConfig
 
 CONFIG = TrainConfig(images=10_000, batch_size=10, warmup=1_000, cooldown=0.25)
@@ -63,3 +68,13 @@ def test_without_cooldown_it_stays():
 def test_refused(wrong):
     with pytest.raises(ValueError, match=next(reversed(wrong)).split("_")[0]):
         TrainConfig(**wrong)
+
+
+def test_shares_of_scenes_go_through_a_file():
+    config = TrainConfig(images=8, scenes=Mix(relation=0.4))
+    again = frozen(TrainConfig, json.loads(json.dumps(asdict(config))))
+    assert again == config
+    assert again.mix.relation == 0.4
+    assert TrainConfig(images=8, scenes=True).mix == Mix()
+    with pytest.raises(ValueError, match=r"cannot be mixed so.*'cats'"):
+        TrainConfig(images=8, scenes={"cats": 1})

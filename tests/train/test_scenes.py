@@ -134,7 +134,7 @@ def test_partners_share_the_style(drawings):
 def planner(**changes):
     config = replace(TrainConfig(images=1000, batch_size=6), **changes)
     tokenizer = Tokenizer.train(["a red green blue disc, plain"], 300)
-    return Planner(drawings_of(discs()), np.array([0, 1, 2, 2]), tokenizer, 80, config, Mix())
+    return Planner(drawings_of(discs()), np.array([0, 1, 2, 2]), tokenizer, 80, config)
 
 
 def test_batches_are_a_function_of_the_clock():

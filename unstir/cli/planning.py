@@ -129,7 +129,7 @@ def plan_further(data: str, start: Path, folder: Path, budget: float, *, seed: i
             data=data,
             prompts=recipe.prompts,
             sampling=recipe.sampling,
-            notes={**loaded.notes, "name": folder.name, "from": str(start), "words": words},
+            notes={"name": folder.name, "from": str(start), "words": words},
             started=True,
         )
 

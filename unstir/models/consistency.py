@@ -58,9 +58,7 @@ class Consistency(nn.Module):
         t, r = n / self.steps, (n - 1) / self.steps
         xt = noised(batch.x0, eps, t, schedule)
         with torch.no_grad():
-            words = self.teacher.read(batch.ids)
-            if batch.where is not None:
-                words = words._replace(where=batch.where)
+            words = self.teacher.told(batch)
             null = self.teacher.text(silence(batch.ids[:1])).repeat(len(n))
             guided = clip(guide(self.teacher.denoiser(), null, self.guidance_scale, join=Words.join))
             end = guided(xt, t, words)

@@ -133,10 +133,10 @@ class Diffusion(nn.Module):
         return Draw(t, torch.randn(total, *x0.shape[1:], generator=rng, device=x0.device)[mine])
 
     def losses(self, batch: Batch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
-        """("main", the mean weighted error of x0): the squared error in the space of `config.loss`. Where the batch
-        says where things lie the patches heed it, and the reader's error is added.
+        """("main", the mean weighted error of x0): the squared error in the space of `config.loss`. Of a model
+        with a reader of places, where the batch knows them: the patches heed these, and the reader's error is added.
         """
-        words = self.read(batch.ids) if batch.where is None else self.text(batch.ids)._replace(where=batch.where)
+        words = self.told(batch)
         loss = self._error(batch.x0, words, *self.draw(batch.x0, rng)).mean()
         if self.layout is not None and batch.where is not None:
             loss = loss + misplaced(self.find(batch.ids), batch.where)
@@ -206,6 +206,13 @@ class Diffusion(nn.Module):
     def encode(self, texts: Sequence[str]) -> Words:
         """Conditioning by texts. Each is encoded alone, so that its vectors do not depend on its neighbours."""
         return Words.joined([self.read(self.tokenize([text])) for text in texts])
+
+    def told(self, batch: Batch) -> Words:
+        """The words of a batch, with the places that it knows in place of those that a reader would find."""
+        if self.layout is None or batch.where is None:
+            return self.read(batch.ids)
+        words: Words = self.text(batch.ids)
+        return words._replace(where=batch.where)
 
     def read(self, ids: Tensor) -> Words:
         """Tokens (B, L) as conditioning: their vectors, and where things lie if the model has a reader for that."""

@@ -57,7 +57,7 @@ def scene_batches(model: Diffusion, pictures: Pictures, config: TrainConfig) -> 
         raise ValueError(f"scenes are told by each picture's metadata, and one has no {missing}") from None
     weights = [int(str(meta.get("weight", 1))) for meta in trained.meta]
     index = np.repeat(np.arange(len(trained)), weights)
-    planner = Planner(drawings, index, model.tokenizer, model.config.text.length, config, config.mix)
+    planner = Planner(drawings, index, model.tokenizer, model.config.text.length, config)
     pixels = torch.from_numpy(np.array(trained.pixels)).to(model.device)
     workers = max(1, WORKERS // place().processes) if model.device.type == "cuda" else 0
     return SceneBatches(pixels, planner, workers)

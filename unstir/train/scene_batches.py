@@ -13,7 +13,7 @@ import torch
 
 from unstir.data.order import order
 from unstir.data.pictures import Pictures
-from unstir.data.scenes import Drawing, Mix, Scene, SceneMaker, drawn_box
+from unstir.data.scenes import Drawing, Scene, SceneMaker, drawn_box
 from unstir.diffusion.noise import mixed
 from unstir.models.across import place
 from unstir.models.diffusion import Batch
@@ -35,11 +35,10 @@ class Planner:
     tokenizer: Tokenizer
     length: int
     config: TrainConfig
-    mix: Mix
 
     @cached_property
     def maker(self) -> SceneMaker:
-        return SceneMaker(self.drawings, self.mix, self.fits)
+        return SceneMaker(self.drawings, self.config.mix, self.fits)
 
     def fits(self, caption: str) -> bool:
         """Whether the model can read this caption to its end."""
