@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import torch
 
-from unstir.diffusion.denoiser import times
+from unstir.diffusion.denoiser import full_time
 from unstir.diffusion.guidance import guide, one_by_one
-from unstir.nn.text import Words
-from unstir.weights.modelfile import DEFAULT, load_model
+from unstir.nn.text import TextEncoding
+from unstir.weights.model_file import DEFAULT, load_model
 
 PICTURES = 16
 
@@ -23,11 +23,11 @@ def main() -> None:
     model = loaded.model
     cond = model.encode(["red apple, fluent 3d"]).repeat(PICTURES)
     one_null = model.encode([""])
-    single = guide(model.denoiser(), one_null, 3.0, join=Words.join)
-    together = guide(model.denoiser(), one_null.repeat(PICTURES), 3.0, join=Words.join)
-    alone = one_by_one(single, Words.one)
+    single = guide(model.denoiser(), one_null, 3.0, join=TextEncoding.join)
+    together = guide(model.denoiser(), one_null.repeat(PICTURES), 3.0, join=TextEncoding.join)
+    alone = one_by_one(single, TextEncoding.one)
     xt = torch.zeros(PICTURES, *model.shape)
-    t = times(0.5, xt)
+    t = full_time(0.5, xt)
 
     def clocked(run: Callable[[], object]) -> float:
         start = time.perf_counter()

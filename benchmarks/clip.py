@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from benchmarks.peers import open_clip
 from unstir.models.clip import Clip, ClipBatch, ClipConfig
-from unstir.nn.start import initialise
+from unstir.nn.clip_text import ClipTextConfig
+from unstir.nn.init import initialise
 from unstir.nn.vision import VisionConfig
-from unstir.nn.words import ClipTextConfig
 from unstir.text.tokenizer import Tokenizer
 
 HEAD = 64  # channels of an attention head

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unstir.diffusion.steering import likeness, steer
+from unstir.diffusion.gradient_guidance import augmented_cosine, guide_by_gradient
 from unstir.evaluate.retrieval import clip_score
 from unstir.image.png import save_png
 from unstir.image.sheet import sheet
-from unstir.models.augment import DIALS, jitter
+from unstir.models.augment import JITTER_PARAMETERS, jitter
 from unstir.models.diffusion import Sampling
 from unstir.models.pixels import to_pixels
-from unstir.weights.modelfile import DEFAULT, DEFAULT_CLIP, load_clip, load_model
+from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, load_clip, load_model
 
 THINGS = (
     "red apple", "banana", "lemon", "pear", "carrot", "tomato", "mushroom", "fish", "whale", "penguin", "frog", "pig",
@@ -39,8 +39,10 @@ def main(out: Path) -> None:
         sampling = Sampling(steps=24, sampler="sde", guidance_scale=guidance_scale)
         pictures = []
         for seed, prompt in enumerate(prompts):
-            nearness = likeness(clip.embed_pictures, words[seed], seed, jitter, DIALS, VIEWS)
-            wrap = partial(steer, towards=[nearness], scale=scale, schedule=model.schedule, std=model.config.sigma_data)
+            nearness = augmented_cosine(clip.embed_pictures, words[seed], seed, jitter, JITTER_PARAMETERS, VIEWS)
+            wrap = partial(
+                guide_by_gradient, towards=[nearness], scale=scale, schedule=model.schedule, std=model.config.sigma_data
+            )
             *_, last = model.sample(
                 model.shape, model.encode([prompt if told else ""]), [seed], sampling, wrap=wrap if scale else None
             )

@@ -11,7 +11,7 @@ from unstir.data.digits import NAMES
 from unstir.image.png import save_png
 from unstir.image.sheet import sheet
 from unstir.models.pixels import to_pixels
-from unstir.weights.modelfile import load_model
+from unstir.weights.model_file import load_model
 
 
 def main(run: Path, out: Path) -> None:

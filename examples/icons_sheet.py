@@ -1,17 +1,17 @@
 """The README's sheet: 24 concepts in six of the default model's styles, seed = place in the list, nothing chosen.
 
-The concepts were written down before the model was trained (recipes/icons.py).
+The concepts were written down before the model was trained (unstir/recipes/icons.py).
 Run: python examples/icons_sheet.py docs/icons.png
 """
 
 import sys
 from pathlib import Path
 
-from recipes.icons import CONCEPTS
 from unstir.image.png import save_png
 from unstir.image.sheet import sheet
+from unstir.recipes.icons import CONCEPTS
 from unstir.train.samples import draw
-from unstir.weights.modelfile import DEFAULT, load_model
+from unstir.weights.model_file import DEFAULT, load_model
 
 STYLES = ("fluent 3d", "fluent flat", "noto", "twemoji", "phosphor duotone icon", "lucide line icon")
 

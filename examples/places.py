@@ -11,7 +11,7 @@ import numpy as np
 from unstir.evaluate.generation import batch_drawer
 from unstir.image.png import save_png
 from unstir.image.sheet import sheet
-from unstir.weights.modelfile import DEFAULT, load_model
+from unstir.weights.model_file import DEFAULT, load_model
 
 PAIRS = (("a cat", "a banana"), ("a guitar", "an apple"), ("a rocket", "a fish"), ("an umbrella", "a hamburger"))
 SAID = ("{} left of {}", "{} above {}")

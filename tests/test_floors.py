@@ -19,23 +19,24 @@ BELOW = {
     "image": {"diffusion", "nn", "text", "models"},
     "weights": {"diffusion", "nn", "text", "models"},
 }
+BELOW["scenes"] = {*BELOW, "data", "image", "weights"}
 TOP_FLOORS = ("train", "evaluate", "interop")
 for room in TOP_FLOORS:
-    BELOW[room] = {"diffusion", "nn", "text", "models", "data", "image", "weights", "train"}
-BELOW["serve"] = {*BELOW["train"], *TOP_FLOORS}
-BELOW["cli"] = BELOW["serve"] | {"serve", "recipes"}
-BELOW["recipes"] = BELOW["serve"]
+    BELOW[room] = {*BELOW["scenes"], "scenes", "train"}
+BELOW["recipes"] = {*BELOW["train"], *TOP_FLOORS}
+BELOW["serve"] = BELOW["recipes"] | {"recipes"}
+BELOW["cli"] = BELOW["serve"] | {"serve"}
 
 # Pixels, latents and captions come and go as numpy arrays in these rooms: they start fast.
 WITHOUT_TORCH = ("data", "image")
 
-FILES = sorted([*(ROOT / "unstir").rglob("*.py"), *(ROOT / "recipes").rglob("*.py")])
+FILES = sorted((ROOT / "unstir").rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 
 def room_of(path):
     parts = path.relative_to(ROOT).with_suffix("").parts
-    return "recipes" if parts[0] == "recipes" else parts[1] if len(parts) > 1 else ""
+    return parts[1] if len(parts) > 1 else ""
 
 
 def imported(path, tree):
@@ -54,9 +55,7 @@ def imported(path, tree):
 def rooms_imported(path, tree):
     for name in imported(path, tree):
         parts = name.split(".")
-        if parts[0] == "recipes":
-            yield "recipes"
-        elif parts[0] == "unstir" and len(parts) > 1 and (ROOT / "unstir" / parts[1]).is_dir():
+        if parts[0] == "unstir" and len(parts) > 1 and (ROOT / "unstir" / parts[1]).is_dir():
             yield parts[1]
 
 

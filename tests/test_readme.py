@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from unstir.cli import main
-from unstir.weights.modelfile import DEFAULT
+from unstir.weights.model_file import DEFAULT
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

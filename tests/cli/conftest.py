@@ -9,7 +9,7 @@ from unstir.models.diffusion import Diffusion, DiffusionConfig, Sampling
 from unstir.nn.dit import DiTConfig
 from unstir.nn.text import TextConfig
 from unstir.text.tokenizer import Tokenizer
-from unstir.weights.modelfile import save_model
+from unstir.weights.model_file import save_model
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "yellow": (220, 220, 30)}
 

@@ -13,13 +13,13 @@ from PIL import Image
 from unstir.data.transforms import decode, fit
 from unstir.image.png import load_pixels
 from unstir.models.clip import Clip, ClipConfig
-from unstir.models.lookup import class_vectors, moved
 from unstir.models.pixels import to_model
-from unstir.nn.start import initialise
+from unstir.models.zero_shot import apply_direction, class_embeddings
+from unstir.nn.clip_text import ClipTextConfig
+from unstir.nn.init import initialise
 from unstir.nn.vision import VisionConfig
-from unstir.nn.words import ClipTextConfig
 from unstir.text.tokenizer import Tokenizer
-from unstir.weights.modelfile import DEFAULT_CLIP, load_clip, save_model
+from unstir.weights.model_file import DEFAULT_CLIP, load_clip, save_model
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_classify_a_folder(asked, call, clip_file, model_read, photos):
         "classify", photos, "--labels", "red disc, box,blue", "--template", templates[0], "--template", templates[1]
     )
     assert len(said["pictures"]) == 41  # one has no caption, which does not matter; the broken one is left out
-    cosines = vector(model_read, photos / "p003.png") @ class_vectors(model_read, labels, templates).T
+    cosines = vector(model_read, photos / "p003.png") @ class_embeddings(model_read, labels, templates).T
     sure = (cosines / 0.07).softmax(1)[0]
     row = next(row for row in said["pictures"] if row["picture"] == "p003.png")
     assert list(row["certainty"].values()) == pytest.approx(sure.tolist(), abs=1e-3)
@@ -148,7 +148,7 @@ def test_a_direction(asked, call, clip_file, model_read, photos, tmp_path):
     said = asked("direction", photos, *texts, "--start", start, "--strength", 2, "-n", 5, "--sheet", tmp_path / "d.png")
     assert said["start"][0]["cosine"] == 1
     before, after = model_read.embed_words(["a disc", "a red box"]).split(1)
-    goal = moved(vector(model_read, start), before, after, 2.0)
+    goal = apply_direction(vector(model_read, start), before, after, 2.0)
     best = max((vector(model_read, path) @ goal.T).item() for path in photos.glob("p*.png"))
     assert said["found"][0]["cosine"] == pytest.approx(best, abs=2e-4)
     assert len(said["found"]) == 5

@@ -5,16 +5,16 @@ import pytest
 import torch
 
 from unstir.cli.drawing import fingerprint
-from unstir.diffusion.steering import likeness, steer
+from unstir.diffusion.gradient_guidance import augmented_cosine, guide_by_gradient
 from unstir.image.png import load_pixels, read_request, save_png
-from unstir.models.augment import DIALS, jitter
+from unstir.models.augment import JITTER_PARAMETERS, jitter
 from unstir.models.clip import Clip, ClipConfig
 from unstir.models.diffusion import Sampling
 from unstir.models.pixels import to_pixels
+from unstir.nn.clip_text import ClipTextConfig
 from unstir.nn.vision import VisionConfig
-from unstir.nn.words import ClipTextConfig
 from unstir.text.tokenizer import Tokenizer
-from unstir.weights.modelfile import load_clip, load_model, save_model
+from unstir.weights.model_file import load_clip, load_model, save_model
 
 APPLE = ("generate", "red apple", "--seed", 5)
 
@@ -44,7 +44,7 @@ def colours_only(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def no_default(monkeypatch, tmp_path):
     """The CLIP that ships reads 64 pixels; here none ships unless a test says so."""
-    monkeypatch.setattr("unstir.weights.modelfile.DEFAULT_CLIP", tmp_path / "none.safetensors")
+    monkeypatch.setattr("unstir.weights.model_file.DEFAULT_CLIP", tmp_path / "none.safetensors")
 
 
 @pytest.fixture
@@ -84,10 +84,10 @@ def test_the_similarity_rises(call, model, clip, tmp_path, guided):
 
 def test_pixels_are_the_library_s_own(model, clip, guided):
     loaded, judge = load_model(model), load_clip(clip)
-    towards = likeness(judge.embed_pictures, judge.embed_words(["red apple"])[0], 5, jitter, DIALS)
+    towards = augmented_cosine(judge.embed_pictures, judge.embed_words(["red apple"])[0], 5, jitter, JITTER_PARAMETERS)
 
     def wrap(denoise):
-        return steer(denoise, [towards], 0.5, loaded.model.schedule, loaded.model.config.sigma_data)
+        return guide_by_gradient(denoise, [towards], 0.5, loaded.model.schedule, loaded.model.config.sigma_data)
 
     words = loaded.model.encode(["red apple"])
     *_, last = loaded.model.sample(loaded.model.shape, words, [5], loaded.sampling, wrap=wrap)
@@ -123,12 +123,14 @@ def test_a_batch_has_the_bits_of_each_picture_alone(model, clip, sampler):
 
     def drawn(rows):
         towards = [
-            likeness(judge.embed_pictures, judge.embed_words([prompts[i]])[0], seeds[i], jitter, DIALS, views=3)
+            augmented_cosine(
+                judge.embed_pictures, judge.embed_words([prompts[i]])[0], seeds[i], jitter, JITTER_PARAMETERS, views=3
+            )
             for i in rows
         ]
 
         def wrap(denoise):
-            return steer(denoise, towards, 0.5, loaded.model.schedule, 0.5)
+            return guide_by_gradient(denoise, towards, 0.5, loaded.model.schedule, 0.5)
 
         words, sampling = loaded.model.encode([prompts[i] for i in rows]), Sampling(steps=3, sampler=sampler)
         *_, last = loaded.model.sample(loaded.model.shape, words, [seeds[i] for i in rows], sampling, wrap=wrap)
@@ -150,9 +152,9 @@ def height_of_trace(folder):
 def test_trace_draws_the_curve_where_a_clip_fits(call, model, clip, colours_only, tmp_path, monkeypatch):
     trace = (*APPLE, "--trace", "--model", model, "--out")
     call(*trace, tmp_path / "none")
-    monkeypatch.setattr("unstir.weights.modelfile.DEFAULT_CLIP", clip)
+    monkeypatch.setattr("unstir.weights.model_file.DEFAULT_CLIP", clip)
     call(*trace, tmp_path / "default")
-    monkeypatch.setattr("unstir.weights.modelfile.DEFAULT_CLIP", colours_only)
+    monkeypatch.setattr("unstir.weights.model_file.DEFAULT_CLIP", colours_only)
     code, _, said = call(*trace, tmp_path / "unfit")
     assert (code, said) == (0, "")
     call(*trace, tmp_path / "named", "--clip", clip)
@@ -165,7 +167,7 @@ def test_trace_draws_the_curve_where_a_clip_fits(call, model, clip, colours_only
 
 def test_words_too_long_for_the_clip_leave_out_the_curve(call, refused, model, clip, tmp_path, monkeypatch):
     words = "a red apple and a blue fish"  # 16 tokens for the model, 8 for this CLIP
-    monkeypatch.setattr("unstir.weights.modelfile.DEFAULT_CLIP", clip)
+    monkeypatch.setattr("unstir.weights.model_file.DEFAULT_CLIP", clip)
     assert call("generate", words, "--seed", 5, "--trace", "--model", model, "--out", tmp_path)[0] == 0
     guidance = ("generate", words, "--clip-guidance", 0.3, "--model", model, "--out", tmp_path / "not")
     assert "this model reads 8; shorten it" in refused(*guidance)

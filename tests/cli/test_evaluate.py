@@ -10,11 +10,11 @@ from unstir.cli import evaluate as command
 from unstir.cli.evaluate import _stage
 from unstir.evaluate import generation
 from unstir.models.clip import Clip, ClipConfig
-from unstir.nn.start import initialise
+from unstir.nn.clip_text import ClipTextConfig
+from unstir.nn.init import initialise
 from unstir.nn.vision import VisionConfig
-from unstir.nn.words import ClipTextConfig
 from unstir.text.tokenizer import Tokenizer
-from unstir.weights.modelfile import load_model, save_model
+from unstir.weights.model_file import load_model, save_model
 
 FAST = ("--steps", 2, "--no-likelihood")
 

@@ -357,7 +357,7 @@ def test_no_such_command(refused):
 
 
 def test_no_default_model(refused, tmp_path, monkeypatch):
-    monkeypatch.setattr("unstir.weights.modelfile.DEFAULT", tmp_path / "none.safetensors")
+    monkeypatch.setattr("unstir.weights.model_file.DEFAULT", tmp_path / "none.safetensors")
     assert "--model" in refused(*APPLE, "--out", tmp_path)
 
 
@@ -397,7 +397,7 @@ def test_help(call):
 def test_pixels_are_the_model_s_own(apple, model):
     """The file holds what the library draws for the same request."""
     from unstir.train.samples import draw
-    from unstir.weights.modelfile import load_model
+    from unstir.weights.model_file import load_model
 
     loaded = load_model(model)
     assert np.array_equal(draw(loaded.model, ["red apple"], [5], loaded.sampling)[0], load_pixels(apple))

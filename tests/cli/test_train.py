@@ -14,8 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import recipes
-from recipes.clip_digits import clip_digits
+from unstir import recipes
 from unstir.cli import main
 from unstir.cli.planning import expectation
 from unstir.cli.progress import duration
@@ -24,14 +23,17 @@ from unstir.errors import UserError
 from unstir.image.png import load_pixels
 from unstir.models.diffusion import Diffusion, Sampling
 from unstir.nn.dit import DiTConfig
+from unstir.nn.init import initialise
 from unstir.nn.layout import LayoutConfig
-from unstir.nn.start import initialise
 from unstir.nn.vision import VisionConfig
-from unstir.train import checkpoint, plan, runfolder
+from unstir.recipes.clip_digits import clip_digits
+from unstir.train import auto_recipe as plan
+from unstir.train import checkpoint
+from unstir.train import run_folder as runfolder
 from unstir.train.config import TrainConfig
 from unstir.train.log import Log
 from unstir.train.recipe import Recipe
-from unstir.weights.modelfile import load_model, save_model
+from unstir.weights.model_file import load_model, save_model
 
 
 def tiny():
@@ -269,7 +271,7 @@ def test_stopped_and_continued_is_the_run_that_was_never_stopped(call, photos, f
         assert (run / name).read_bytes() == (finished / name).read_bytes()
 
 
-@pytest.mark.parametrize("stage", ["unstir.train.begin.new_model", "unstir.train.plan.measured_rate"])
+@pytest.mark.parametrize("stage", ["unstir.train.new_run.new_model", "unstir.train.auto_recipe.measured_rate"])
 def test_stopped_while_it_begins(call, photos, tmp_path, monkeypatch, stage):
     """Before there is a plan, Ctrl-C leaves a folder in which the same command begins anew."""
 

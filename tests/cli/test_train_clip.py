@@ -8,15 +8,17 @@ from dataclasses import replace
 
 import pytest
 
-import recipes
+from unstir import recipes
 from unstir.cli import main
 from unstir.models.clip import Clip
 from unstir.nn.vision import VisionConfig
-from unstir.train import checkpoint, plan_clip, runfolder
+from unstir.train import auto_clip_recipe as plan_clip
+from unstir.train import checkpoint
+from unstir.train import run_folder as runfolder
 from unstir.train.config import TrainConfig
 from unstir.train.log import Log
 from unstir.train.recipe import ClipRecipe
-from unstir.weights.modelfile import load_clip
+from unstir.weights.model_file import load_clip
 
 
 def tiny():

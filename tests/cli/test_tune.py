@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-import recipes
+from unstir import recipes
 from unstir.cli import main
 from unstir.image.png import load_pixels
 from unstir.models.diffusion import Sampling
 from unstir.nn.dit import DiTConfig
-from unstir.train import checkpoint, runfolder
+from unstir.train import checkpoint
+from unstir.train import run_folder as runfolder
 from unstir.train.config import TrainConfig
 from unstir.train.recipe import Recipe
 from unstir.train.tuning import FEW
-from unstir.weights.modelfile import load_model
+from unstir.weights.model_file import load_model
 
 
 def tiny():

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from unstir.diffusion.guidance import autoguide, clip, guide, inpaint, one_by_one, threshold
+from unstir.diffusion.guidance import autoguide, clip_range, dynamic_threshold, guide, inpaint, one_by_one
 
 
 def toy(xt, t, cond):
@@ -37,7 +37,7 @@ def join(cond, null):
 
 def test_scale_1_is_off():
     assert guide(toy, NULL, 1.0) is toy
-    assert autoguide(toy, clip(toy), 1) is toy
+    assert autoguide(toy, clip_range(toy), 1) is toy
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 2.0, 7.5])
@@ -106,9 +106,9 @@ def test_autoguide():
 
 def test_clip():
     xt, t, cond = batch()
-    got = clip(lambda xt, t, cond: 3 * toy(xt, t, cond))(xt, t, cond)
+    got = clip_range(lambda xt, t, cond: 3 * toy(xt, t, cond))(xt, t, cond)
     assert torch.equal(got, torch.maximum(torch.minimum(3 * toy(xt, t, cond), torch.tensor(1.0)), torch.tensor(-1.0)))
-    assert clip(lambda xt, t, cond: 9 * xt, -2, 0.5)(xt, t, cond).aminmax() == (-2, 0.5)
+    assert clip_range(lambda xt, t, cond: 9 * xt, -2, 0.5)(xt, t, cond).aminmax() == (-2, 0.5)
 
 
 @pytest.mark.parametrize("percentile", [0.5, 0.9, 0.995, 1.0])
@@ -116,7 +116,7 @@ def test_threshold_is_imagens(percentile):
     """Saharia et al. 2022, section 2.3: s = max(percentile of |x0|, 1), per picture; clip to [-s, s], divide by s."""
     xt, t, cond = batch()
     xt = xt * torch.tensor([0.1, 1, 2, 5]).reshape(-1, 1, 1, 1)
-    got = threshold(lambda xt, t, cond: xt, percentile)(xt, t, cond)
+    got = dynamic_threshold(lambda xt, t, cond: xt, percentile)(xt, t, cond)
     for picture, thresholded in zip(xt, got, strict=True):
         values = sorted(abs(value) for value in picture.flatten().tolist())
         place = percentile * (len(values) - 1)
@@ -132,7 +132,7 @@ def test_threshold_is_imagens(percentile):
 @pytest.mark.parametrize("percentile", [0.0, -0.1, 1.01, math.nan])
 def test_bad_percentiles_raise_when_built(percentile):
     with pytest.raises(ValueError, match="percentile"):
-        threshold(toy, percentile)
+        dynamic_threshold(toy, percentile)
 
 
 def test_inpaint_keeps_the_known_part():
@@ -174,15 +174,17 @@ def test_one_by_one_leaves_a_batch_of_one_alone():
 
 def test_wrappers_nest_in_any_order():
     xt, t, cond = batch()
-    inner = clip(guide(toy, NULL, 4.0))(xt, t, cond)
+    inner = clip_range(guide(toy, NULL, 4.0))(xt, t, cond)
     raw = toy(xt, t, NULL) + 4 * (toy(xt, t, cond) - toy(xt, t, NULL))
     torch.testing.assert_close(inner, raw.clamp(-1, 1))
-    outer = guide(clip(toy), NULL, 4.0)(xt, t, cond)
+    outer = guide(clip_range(toy), NULL, 4.0)(xt, t, cond)
     raw = toy(xt, t, NULL).clamp(-1, 1)
     torch.testing.assert_close(outer, raw + 4 * (toy(xt, t, cond).clamp(-1, 1) - raw))
     assert not torch.allclose(inner, outer)
     twice = guide(guide(toy, NULL, 2.0), NULL, 3.0)(xt, t, cond)
     # The guided answer to the null conditioning is the null answer itself: scales multiply.
     torch.testing.assert_close(twice, guide(toy, NULL, 6.0)(xt, t, cond))
-    everything = inpaint(threshold(autoguide(guide(toy, NULL, 2.0, join=join), clip(toy), 1.5)), xt[:1], torch.ones(1))
+    everything = inpaint(
+        dynamic_threshold(autoguide(guide(toy, NULL, 2.0, join=join), clip_range(toy), 1.5)), xt[:1], torch.ones(1)
+    )
     assert torch.equal(one_by_one(everything, lambda cond, i: cond[i : i + 1])(xt[:1], t[:1], cond[:1]), xt[:1])

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unstir.diffusion.noise import SAMPLING, TRAINING, batch_normal, bits, mixed, normal, philox
+from unstir.diffusion.noise import SAMPLING, TRAINING, batch_normal, derive_seed, normal, philox, random_words
 
 SEED = st.integers(0, 2**64 - 1)
 
@@ -39,7 +39,7 @@ def test_many_blocks_at_once_are_the_same_blocks():
 def test_numpys_own_philox_agrees_in_kind():
     """bits is philox of (block, 0, step, stream) under the two halves of the seed."""
     seed = 0x123456789ABCDEF0
-    got = bits(seed, step=5, count=8, stream=1)
+    got = random_words(seed, step=5, count=8, stream=1)
     expected = philox(np.array([[0, 0, 5, 1], [1, 0, 5, 1]], np.uint32), (0x9ABCDEF0, 0x12345678))
     assert np.array_equal(got, expected.reshape(-1))
 
@@ -105,7 +105,7 @@ def test_a_row_of_a_batch_is_the_noise_of_that_seed(seeds, step):
 def test_fewer_numbers_are_the_beginning_of_more(short, more, seed):
     """In the order of memory: a smaller picture is a prefix of the flattened larger one, not a corner of it."""
     assert torch.equal(normal((short,), seed, 1), normal((short + more,), seed, 1)[:short])
-    assert np.array_equal(bits(seed, 1, short), bits(seed, 1, short + more)[:short])
+    assert np.array_equal(random_words(seed, 1, short), random_words(seed, 1, short + more)[:short])
 
 
 def test_shapes():
@@ -113,7 +113,7 @@ def test_shapes():
     assert torch.equal(normal((3, 2, 2), 9, 4).flatten(), flat)
     assert normal((), 9, 4) == flat[0]
     assert normal((0, 3), 9, 4).shape == (0, 3)
-    assert bits(9, 4, 0).shape == (0,)
+    assert random_words(9, 4, 0).shape == (0,)
 
 
 def test_extremes_of_the_uniform_numbers_are_finite(monkeypatch):
@@ -137,15 +137,15 @@ def test_global_state_is_neither_read_nor_changed():
 @settings(deadline=None)
 @given(a=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4), b=st.lists(SEED, min_size=1, max_size=4))
 def test_mixed_tells_words_and_their_order_apart(a, b):
-    assert 0 <= mixed(*a) < 2**63
-    assert mixed(*a) == mixed(*a)
+    assert 0 <= derive_seed(*a) < 2**63
+    assert derive_seed(*a) == derive_seed(*a)
     if a != b:
-        assert mixed(*a) != mixed(*b)
-    torch.Generator().manual_seed(mixed(*a))
+        assert derive_seed(*a) != derive_seed(*b)
+    torch.Generator().manual_seed(derive_seed(*a))
 
 
 def test_mixed_of_neighbours_are_spread():
-    seeds = [mixed(0, i) for i in range(2000)]
+    seeds = [derive_seed(0, i) for i in range(2000)]
     assert len(set(seeds)) == 2000
     ones = sum(seed.bit_count() for seed in seeds) / (2000 * 63)
     assert ones == pytest.approx(0.5, abs=5 * 0.5 / math.sqrt(2000 * 63))

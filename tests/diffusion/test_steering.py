@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from unstir.diffusion.denoiser import gaussian_denoiser, noised, times
+from unstir.diffusion.denoiser import full_time, gaussian_denoiser, noised
+from unstir.diffusion.gradient_guidance import (
+    augmented_cosine,
+    guide_by_gradient,
+    posterior_variance,
+    similarity_gradient,
+)
 from unstir.diffusion.grid import time_grid
-from unstir.diffusion.guidance import clip, guide, one_by_one
+from unstir.diffusion.guidance import clip_range, guide, one_by_one
 from unstir.diffusion.sampler import SAMPLERS, levels_of
 from unstir.diffusion.schedule import SCHEDULES, Flow, named_schedule
-from unstir.diffusion.steering import likeness, slope, steer, undecided
 
 MEAN, STD = 0.1, 0.3
 GOAL = torch.tensor([[0.5, -0.4], [0.0, 0.3]], dtype=torch.float64)
@@ -36,7 +41,7 @@ def noisy(count=3, seed=0, shape=(2, 2)):
 
 def test_scale_0_is_off():
     denoise = exact(Flow())
-    assert steer(denoise, [near(GOAL)], 0, Flow(), STD) is denoise
+    assert guide_by_gradient(denoise, [near(GOAL)], 0, Flow(), STD) is denoise
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -45,27 +50,30 @@ def test_what_is_undecided_is_the_posterior_of_gaussian_data(name):
     t = torch.tensor([0.02, 0.3, 0.7, 0.98], dtype=torch.float64)
     # Precisions add: of the data, and of the picture as seen through the noise.
     precision = 1 / STD**2 + (schedule.alpha(t) / schedule.sigma(t)) ** 2
-    torch.testing.assert_close(undecided(schedule, t, STD, 1, 1).flatten(), 1 / precision, rtol=1e-12, atol=0)
+    torch.testing.assert_close(posterior_variance(schedule, t, STD, 1, 1).flatten(), 1 / precision, rtol=1e-12, atol=0)
 
 
 def test_all_is_open_at_pure_noise_and_nothing_at_the_picture():
-    at_noise = undecided(Flow(), double([1.0]), STD, 4, 6)
+    at_noise = posterior_variance(Flow(), double([1.0]), STD, 4, 6)
     assert at_noise.shape == (1, 4, 6)
     assert at_noise.mean().item() == pytest.approx(STD**2)
     assert at_noise[0, 0, 0] == at_noise.max()
-    assert (undecided(Flow(), double([0.0]), STD, 4, 6) == 0).all()
+    assert (posterior_variance(Flow(), double([0.0]), STD, 4, 6) == 0).all()
 
 
 def test_coarse_traits_are_open_longest():
-    variance = undecided(Flow(), double([0.5]), STD, 8, 8)[0] / undecided(Flow(), double([1.0]), STD, 8, 8)[0]
+    variance = (
+        posterior_variance(Flow(), double([0.5]), STD, 8, 8)[0]
+        / posterior_variance(Flow(), double([1.0]), STD, 8, 8)[0]
+    )
     assert variance[0, 0] < variance[0, 1] < variance[0, 4]  # of what there was, more of the fine is still open …
-    variance = undecided(Flow(), double([0.5]), STD, 8, 8)[0]
+    variance = posterior_variance(Flow(), double([0.5]), STD, 8, 8)[0]
     assert variance[0, 0] > variance[0, 1] > variance[0, 4]  # … but there was more of the coarse
 
 
 def step_of(way, t, schedule, scale):
     """By how much the rule moves a picture whose similarity has this gradient (H, W), written out with NumPy."""
-    variance = undecided(schedule, double([t]), STD, *way.shape)[0].numpy()
+    variance = posterior_variance(schedule, double([t]), STD, *way.shape)[0].numpy()
     shaped = np.fft.ifft2(np.fft.fft2(way.numpy()) * variance).real
     return torch.from_numpy(scale / STD * variance.mean() * shaped / np.sqrt(np.square(shaped).mean()))
 
@@ -76,8 +84,8 @@ def test_the_rule(name, t):
     """x0 + scale·v/std·d/rms(d), for every picture alone and at any noise."""
     schedule, scale = named_schedule(name), 0.1
     xt = noised(noisy().clamp(-0.6, 0.6), noisy(seed=1), double([t]), schedule)
-    x0 = exact(schedule)(xt, times(t, xt), None)
-    moved = steer(exact(schedule), [near(GOAL)] * 3, scale, schedule, STD)(xt, times(t, xt), None)
+    x0 = exact(schedule)(xt, full_time(t, xt), None)
+    moved = guide_by_gradient(exact(schedule), [near(GOAL)] * 3, scale, schedule, STD)(xt, full_time(t, xt), None)
     for before, after in zip(x0, moved, strict=True):
         # The gradient is taken in float32.
         expected = before + step_of(GOAL - before, t, schedule, scale)
@@ -87,8 +95,8 @@ def test_the_rule(name, t):
 
 def test_a_negative_scale_goes_away():
     xt = noisy()
-    x0 = exact(Flow())(xt, times(0.8, xt), None)
-    moved = steer(exact(Flow()), [near(GOAL)] * 3, -0.2, Flow(), STD)(xt, times(0.8, xt), None)
+    x0 = exact(Flow())(xt, full_time(0.8, xt), None)
+    moved = guide_by_gradient(exact(Flow()), [near(GOAL)] * 3, -0.2, Flow(), STD)(xt, full_time(0.8, xt), None)
     assert ((GOAL - moved).flatten(1).norm(dim=1) > (GOAL - x0).flatten(1).norm(dim=1)).all()
 
 
@@ -102,7 +110,7 @@ def test_samples_come_nearer_the_more_the_scale(sampler):
 
     distances = []
     for scale in (0, 0.1, 0.2, 0.4):
-        denoise = steer(exact(Flow()), [near(GOAL)] * 64, scale, Flow(), STD)
+        denoise = guide_by_gradient(exact(Flow()), [near(GOAL)] * 64, scale, Flow(), STD)
         *_, last = SAMPLERS[sampler](denoise, start, None, levels, fresh)
         distances.append((last.x0 - GOAL).square().mean().sqrt().item())
     assert distances == sorted(distances, reverse=True)
@@ -111,14 +119,18 @@ def test_samples_come_nearer_the_more_the_scale(sampler):
 
 def test_pictures_stay_within_range():
     xt = noisy()
-    moved = steer(exact(Flow()), [near(9 * torch.ones(2, 2))] * 3, 50.0, Flow(), STD)(xt, times(0.9, xt), None)
+    moved = guide_by_gradient(exact(Flow()), [near(9 * torch.ones(2, 2))] * 3, 50.0, Flow(), STD)(
+        xt, full_time(0.9, xt), None
+    )
     assert torch.equal(moved, torch.ones_like(moved))
 
 
 def test_where_the_similarity_is_flat_nothing_moves():
     xt = noisy(1)
-    x0 = exact(Flow())(xt, times(0.5, xt), None)
-    assert torch.equal(steer(exact(Flow()), [lambda x, t: 0 * x.sum()], 1.0, Flow(), STD)(xt, times(0.5, xt), None), x0)
+    x0 = exact(Flow())(xt, full_time(0.5, xt), None)
+    assert torch.equal(
+        guide_by_gradient(exact(Flow()), [lambda x, t: 0 * x.sum()], 1.0, Flow(), STD)(xt, full_time(0.5, xt), None), x0
+    )
 
 
 def test_outside_the_interval_the_prediction_alone():
@@ -130,7 +142,7 @@ def test_outside_the_interval_the_prediction_alone():
         return near(GOAL)(x0, t)
 
     t = double([0.1, 0.5, 0.9])
-    moved = steer(exact(Flow()), [counted] * 3, 0.3, Flow(), STD, interval=(0.2, 0.8))(xt, t, None)
+    moved = guide_by_gradient(exact(Flow()), [counted] * 3, 0.3, Flow(), STD, interval=(0.2, 0.8))(xt, t, None)
     x0 = exact(Flow())(xt, t, None)
     assert asked == [0.5]
     assert [torch.equal(a, b) for a, b in zip(moved, x0, strict=True)] == [True, False, True]
@@ -139,12 +151,12 @@ def test_outside_the_interval_the_prediction_alone():
 @pytest.mark.parametrize("interval", [(0.5, 0.4), (-0.1, 0.5), (0.5, 1.1), (math.nan, 1.0)])
 def test_bad_intervals_raise_when_built(interval):
     with pytest.raises(ValueError, match="interval"):
-        steer(exact(Flow()), [], 1.0, Flow(), STD, interval=interval)
+        guide_by_gradient(exact(Flow()), [], 1.0, Flow(), STD, interval=interval)
 
 
 def test_one_similarity_a_picture():
     with pytest.raises(ValueError, match="2 similarities for 3 pictures"):
-        steer(exact(Flow()), [near(GOAL)] * 2, 1.0, Flow(), STD)(noisy(), times(0.5, noisy()), None)
+        guide_by_gradient(exact(Flow()), [near(GOAL)] * 2, 1.0, Flow(), STD)(noisy(), full_time(0.5, noisy()), None)
 
 
 def test_no_gradient_goes_through_the_denoiser_or_comes_out():
@@ -155,7 +167,7 @@ def test_no_gradient_goes_through_the_denoiser_or_comes_out():
         return xt * weight
 
     with torch.no_grad():
-        moved = steer(denoise, [near(GOAL)] * 3, 0.1, Flow(), STD)(noisy(), times(0.5, noisy()), None)
+        moved = guide_by_gradient(denoise, [near(GOAL)] * 3, 0.1, Flow(), STD)(noisy(), full_time(0.5, noisy()), None)
     assert not moved.requires_grad
     assert weight.grad is None
 
@@ -163,9 +175,11 @@ def test_no_gradient_goes_through_the_denoiser_or_comes_out():
 def test_each_picture_has_its_own_wish():
     xt = noisy(2)
     towards = [near(GOAL), near(-GOAL)]
-    moved = steer(exact(Flow()), towards, 0.2, Flow(), STD)(xt, times(0.8, xt), None)
+    moved = guide_by_gradient(exact(Flow()), towards, 0.2, Flow(), STD)(xt, full_time(0.8, xt), None)
     for i in range(2):
-        alone = steer(exact(Flow()), towards[i : i + 1], 0.2, Flow(), STD)(xt[i : i + 1], times(0.8, xt)[:1], None)
+        alone = guide_by_gradient(exact(Flow()), towards[i : i + 1], 0.2, Flow(), STD)(
+            xt[i : i + 1], full_time(0.8, xt)[:1], None
+        )
         assert torch.equal(moved[i : i + 1], alone)
 
 
@@ -176,15 +190,15 @@ def test_nests_with_the_other_wrappers():
         return exact(Flow())(xt, t, None) + cond
 
     xt, null = noisy(1), double(0.0)
-    t = times(0.8, xt)
-    guided = clip(guide(worded, null, 3.0))
-    moved = steer(guided, [near(GOAL)], 0.2, Flow(), STD)(xt, t, double(0.05))
+    t = full_time(0.8, xt)
+    guided = clip_range(guide(worded, null, 3.0))
+    moved = guide_by_gradient(guided, [near(GOAL)], 0.2, Flow(), STD)(xt, t, double(0.05))
     x0 = guided(xt, t, double(0.05))
     torch.testing.assert_close(x0, worded(xt, t, 0.15))
     expected = x0[0] + step_of(GOAL - x0[0], 0.8, Flow(), 0.2)
     torch.testing.assert_close(moved[0], expected, rtol=1e-5, atol=1e-5)
-    inside = one_by_one(steer(guided, [near(GOAL)], 0.2, Flow(), STD), lambda cond, i: cond)
-    both = inside(noisy(2), times(0.8, noisy(2)), double(0.05))
+    inside = one_by_one(guide_by_gradient(guided, [near(GOAL)], 0.2, Flow(), STD), lambda cond, i: cond)
+    both = inside(noisy(2), full_time(0.8, noisy(2)), double(0.05))
     for i in range(2):
         assert torch.equal(both[i : i + 1], inside(noisy(2)[i : i + 1], t, double(0.05)))
 
@@ -207,7 +221,7 @@ def views_of(**options):
         asked.append(uniform)
         return pictures + uniform[0].reshape(-1, 1, 1, 1) - uniform[1].reshape(-1, 1, 1, 1)
 
-    return likeness(embed, TARGET, options.pop("seed", 7), shifted, 2, **options), asked
+    return augmented_cosine(embed, TARGET, options.pop("seed", 7), shifted, 2, **options), asked
 
 
 def test_likeness_is_the_mean_cosine_over_views():
@@ -249,7 +263,7 @@ def test_views_are_drawn_evenly_from_0_to_1():
 def test_the_slope_is_the_gradient():
     similarity, _ = views_of(views=3)
     x0 = noisy(1, shape=(3, 2, 2)).float()
-    found = slope(similarity, x0, 0.5)
+    found = similarity_gradient(similarity, x0, 0.5)
     slopes = torch.zeros(12, dtype=torch.float64)
     for i in range(12):
         step = torch.zeros(12)

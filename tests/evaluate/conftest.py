@@ -9,11 +9,11 @@ from unstir.evaluate.material import Subject
 from unstir.evaluate.real import joined
 from unstir.models.clip import Clip, ClipConfig
 from unstir.models.diffusion import Diffusion, DiffusionConfig, Sampling
+from unstir.nn.clip_text import ClipTextConfig
 from unstir.nn.dit import DiTConfig
-from unstir.nn.start import initialise
+from unstir.nn.init import initialise
 from unstir.nn.text import TextConfig
 from unstir.nn.vision import VisionConfig
-from unstir.nn.words import ClipTextConfig
 from unstir.text.tokenizer import Tokenizer
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from unstir.interop.preparation import Preparation, prepared
+from unstir.interop.preprocessing import Preprocessing, preprocess
 
 SIZES = [(224, 224), (640, 480), (333, 500), (97, 131), (225, 224), (1200, 226), (7, 5)]
 
@@ -24,21 +24,21 @@ def theirs(image, **settings):
 @pytest.mark.parametrize("filter_", [3, 2])
 def test_shorter_side_and_middle(size, filter_):
     expected = theirs(noise(size), size={"shortest_edge": 224}, crop_size=224, resample=filter_)
-    assert np.array_equal(prepared(noise(size), Preparation(224, 224, filter_)), expected)
+    assert np.array_equal(preprocess(noise(size), Preprocessing(224, 224, filter_)), expected)
 
 
 def test_a_larger_side_and_the_whole_squashed():
     image = noise((640, 480))
     expected = theirs(image, size={"shortest_edge": 256}, crop_size=224)
-    assert np.array_equal(prepared(image, Preparation(224, 256)), expected)
+    assert np.array_equal(preprocess(image, Preprocessing(224, 256)), expected)
     expected = theirs(image, size={"height": 224, "width": 224}, do_center_crop=False)
-    assert np.array_equal(prepared(image, Preparation(224)), expected)
+    assert np.array_equal(preprocess(image, Preprocessing(224)), expected)
 
 
 def test_what_is_transparent_lies_on_white():
     pixels = np.zeros((50, 60, 4), np.uint8)
     pixels[:, 30:] = (200, 0, 0, 255)
-    made = prepared(Image.fromarray(pixels), Preparation(20, 20))
+    made = preprocess(Image.fromarray(pixels), Preprocessing(20, 20))
     assert made.shape == (20, 20, 3)
     assert (made[:, 1] == 255).all()
     assert (made[:, -2] == (200, 0, 0)).all()
@@ -46,10 +46,10 @@ def test_what_is_transparent_lies_on_white():
 
 def test_a_thin_strip_takes_no_gigabytes():
     image = Image.new("RGB", (1, 3_000_000), (10, 20, 30))
-    assert (prepared(image, Preparation(224, 224)) == (10, 20, 30)).all()
+    assert (preprocess(image, Preprocessing(224, 224)) == (10, 20, 30)).all()
 
 
 @pytest.mark.parametrize("values", [{"shorter": 100}, {"filter": 17}])
 def test_preparations_that_make_no_sense(values):
     with pytest.raises(ValueError, match=r"cut out|filter"):
-        Preparation(224, **values)
+        Preprocessing(224, **values)

@@ -12,7 +12,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from unstir.cli import main
 from unstir.interop.clip import clip_at, read_clip
-from unstir.weights.modelfile import load_clip, save_model
+from unstir.weights.model_file import load_clip, save_model
 
 NEAR = 1e-4
 TEXTS = ["a red apple", "two dogs", "", "l'été 3d!!", "a picture of the café's 12 doors, " * 3]

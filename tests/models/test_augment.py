@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unstir.models.augment import DIALS, jitter
+from unstir.models.augment import JITTER_PARAMETERS, jitter
 
 
 def dials(**values):
@@ -48,5 +48,5 @@ def test_jitter_pads_with_transparency_or_with_the_edge():
         torch.testing.assert_close(out[0, :, 0, 0], torch.full((channels,), beyond))
         torch.testing.assert_close(out[0, :, 8, 8], torch.full((channels,), 0.25))
     x0 = torch.rand(64, 4, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    out = jitter(x0, torch.rand(DIALS, 64, generator=torch.Generator().manual_seed(1)))
+    out = jitter(x0, torch.rand(JITTER_PARAMETERS, 64, generator=torch.Generator().manual_seed(1)))
     assert out.abs().max() <= 1 + 1e-5

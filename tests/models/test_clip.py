@@ -10,18 +10,18 @@ from torch.multiprocessing import spawn
 from torch.nn import functional as F
 
 from unstir.errors import UserError
-from unstir.models.across import Place, gathered, place
 from unstir.models.build import WrongKind, build, build_as, describe
 from unstir.models.clip import LARGEST_SCALE, Clip, ClipBatch, ClipConfig
-from unstir.models.contrast import sigmoid_loss, softmax_loss
+from unstir.models.contrastive_loss import sigmoid_loss, softmax_loss
 from unstir.models.diffusion import Diffusion, DiffusionConfig
+from unstir.models.process_group import ProcessGroup, all_gather_rows, process_group
+from unstir.nn.clip_text import ClipTextConfig
 from unstir.nn.dit import DiTConfig
-from unstir.nn.start import initialise
+from unstir.nn.init import initialise
 from unstir.nn.text import TextConfig
 from unstir.nn.vision import VisionConfig
-from unstir.nn.words import ClipTextConfig
 from unstir.text.tokenizer import Tokenizer, TooLong
-from unstir.weights.modelfile import load_clip, load_model, save_model
+from unstir.weights.model_file import load_clip, load_model, save_model
 
 TEXTS = ["a red circle", "a blue square", "ein grüner Kreis", "circle", "red", "blue", "a", "square circle"]
 TOKENIZER = Tokenizer.train(TEXTS, 280)
@@ -271,12 +271,12 @@ def test_augmentation_is_a_function_of_the_rng_and_for_training_only():
 
 
 def test_places_share_rows_equally():
-    assert place() == Place(0, 1)
-    assert Place(1, 4).rows(12) == slice(3, 6)
+    assert process_group() == ProcessGroup(0, 1)
+    assert ProcessGroup(1, 4).rows(12) == slice(3, 6)
     with pytest.raises(ValueError, match="equally"):
-        Place(0, 2).rows(7)
+        ProcessGroup(0, 2).rows(7)
     x = torch.ones(2, 3)
-    assert gathered(x) is x
+    assert all_gather_rows(x) is x
 
 
 def gradients(model):

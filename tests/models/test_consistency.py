@@ -3,10 +3,10 @@
 import torch
 
 from unstir.diffusion.denoiser import noised
-from unstir.models.consistency import HUBER, Consistency, silence
+from unstir.models.consistency import HUBER, Consistency, empty_prompt
 from unstir.models.diffusion import Batch, Diffusion, DiffusionConfig, Sampling
 from unstir.nn.dit import DiTConfig
-from unstir.nn.start import initialise
+from unstir.nn.init import initialise
 from unstir.nn.text import TextConfig
 from unstir.text.tokenizer import Tokenizer
 
@@ -37,7 +37,7 @@ def test_from_the_last_level_the_target_is_the_guided_teacher():
     loss = tuned.loss_at(given, n, eps)
     t = n / 8
     xt = noised(given.x0, eps, t, model.schedule)
-    words, null = model.text(given.ids), model.text(silence(given.ids))
+    words, null = model.text(given.ids), model.text(empty_prompt(given.ids))
     denoise = model.denoiser()
     good, bad = denoise(xt, t, words), denoise(xt, t, null)
     target = (bad + 2.0 * (good - bad)).clamp(-1, 1)
@@ -58,7 +58,7 @@ def test_only_the_students_network_learns():
 def test_the_empty_text_is_the_start_token_alone():
     model = tiny()
     ids = model.tokenize(["a red disc", ""])
-    assert torch.equal(silence(ids)[0], ids[1])
+    assert torch.equal(empty_prompt(ids)[0], ids[1])
 
 
 def test_tuning_makes_one_step_choose():

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from unstir.diffusion.sampler import SAMPLERS
-from unstir.models.build import build, describe, frozen, sampling_of
+from unstir.models.build import build, dataclass_from, describe, sampling_of
 from unstir.models.diffusion import SMALLEST_SIGMA, Batch, Diffusion, DiffusionConfig, Sampling
 from unstir.models.pixels import to_pixels
 from unstir.nn.dit import DiTConfig
-from unstir.nn.layout import LayoutConfig, misplaced
-from unstir.nn.start import initialise
+from unstir.nn.init import initialise
+from unstir.nn.layout import LayoutConfig, layout_loss
 from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
 from unstir.text.tokenizer import Tokenizer, TooLong
@@ -102,7 +102,7 @@ def test_sampling_of_keeps_defaults_and_makes_tuples():
     with pytest.raises(ValueError, match="Sampling has no cfg"):
         sampling_of({"cfg": 3})
     with pytest.raises(ValueError, match="size"):
-        frozen(DiTConfig, {"channels": 3})
+        dataclass_from(DiTConfig, {"channels": 3})
 
 
 def batch_of(count=5, seed=0):
@@ -349,7 +349,7 @@ def test_the_loss_of_a_model_that_reads_places():
     ((_, heedless),) = plain.losses(batch._replace(where=apart), torch.Generator().manual_seed(1))
     assert heedless == one, "who reads no places when it draws must not learn by them"
     assert model.told(batch._replace(where=apart)).where is apart
-    error = misplaced(model.find(batch.ids), where)
+    error = layout_loss(model.find(batch.ids), where)
     assert other.item() == pytest.approx((one + error).item())
     other.backward()
     assert model.layout.embed.weight.grad.norm() > 0

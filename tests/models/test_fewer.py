@@ -7,8 +7,8 @@ from test_consistency import tiny
 from unstir.diffusion.sampler import levels_of, step_to
 from unstir.diffusion.schedule import named_schedule
 from unstir.models.diffusion import Sampling
-from unstir.models.fewer import Fewer, Strides, aim
-from unstir.nn.lowrank import apply_deltas, deltas_of
+from unstir.models.step_distillation import StepDistillation, TrajectorySegments, x0_target
+from unstir.nn.lora import lora_weights, merge_lora
 
 
 @pytest.mark.parametrize("name", ["flow", "cosine", "linear-beta"])
@@ -17,7 +17,7 @@ def test_a_step_towards_the_aim_lands_there(name):
     levels = levels_of(schedule, [0.9, 0.35, 0.0])
     xt, xs = torch.randn(2, 3, 4, 4, generator=torch.manual_seed(0), dtype=torch.float64)[:, None]
     for t, s, i in ((0.9, 0.35, 0), (0.35, 0.0, 1)):
-        x0 = aim(xt, xs, torch.tensor([t], dtype=torch.float64), torch.tensor([s], dtype=torch.float64), schedule)
+        x0 = x0_target(xt, xs, torch.tensor([t], dtype=torch.float64), torch.tensor([s], dtype=torch.float64), schedule)
         assert torch.allclose(step_to(x0, xt, levels[i], levels[i + 1]), xs, atol=1e-9)
 
 
@@ -31,10 +31,10 @@ def test_four_strides_learn_a_path_of_twelve_steps():
             marks.append(step.xt.clone())
     marks.append(step.x0)
     before = {name: p.clone() for name, p in student.named_parameters()}
-    fewer = Fewer(student, rank=8)
+    fewer = StepDistillation(student, rank=8)
     optimiser = torch.optim.Adam(fewer.learning, 5e-3)
     ids = teacher.tokenize(prompts)
-    batch = Strides(
+    batch = TrajectorySegments(
         torch.cat(marks[:4]),
         torch.cat(marks[1:]),
         torch.tensor([1.0, 0.75, 0.5, 0.25]).repeat_interleave(8),
@@ -52,18 +52,18 @@ def test_four_strides_learn_a_path_of_twelve_steps():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    deltas = deltas_of(student.network)
+    deltas = lora_weights(student.network)
     fresh = tiny(5)
     assert all(torch.equal(before[name], p) for name, p in fresh.named_parameters())
     assert all(p.grad is None for p in student.text.parameters())
     if deltas:
-        apply_deltas(fresh.network, deltas)
+        merge_lora(fresh.network, deltas)
     assert error(fresh) < 0.5 * at_first
     assert error(fresh) == pytest.approx(error(student), rel=1e-3)
 
 
 def test_changes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="does not fit"):
-        apply_deltas(tiny().network, {"blocks.0.mlp.up.weight": (torch.zeros(2, 3), torch.zeros(4, 2))})
+        merge_lora(tiny().network, {"blocks.0.mlp.up.weight": (torch.zeros(2, 3), torch.zeros(4, 2))})
     with pytest.raises(ValueError, match="nowhere"):
-        apply_deltas(tiny().network, {"nowhere": (torch.zeros(2, 3), torch.zeros(4, 2))})
+        merge_lora(tiny().network, {"nowhere": (torch.zeros(2, 3), torch.zeros(4, 2))})

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from unstir.models.clip import Clip, ClipConfig
-from unstir.models.lookup import certainty, class_vectors, moved, nearest, picture_vectors
 from unstir.models.pixels import to_model
-from unstir.nn.start import initialise
+from unstir.models.zero_shot import apply_direction, class_embeddings, embed_batches, label_probabilities, nearest
+from unstir.nn.clip_text import ClipTextConfig
+from unstir.nn.init import initialise
 from unstir.nn.vision import VisionConfig
-from unstir.nn.words import ClipTextConfig
 from unstir.text.tokenizer import Tokenizer
 
 E = torch.eye(4)
@@ -33,29 +33,29 @@ def test_nearest_first_and_ties_in_order():
 
 
 def test_a_step_in_a_direction():
-    there = moved(E[:1], E[1:2], E[2:3])
+    there = apply_direction(E[:1], E[1:2], E[2:3])
     expected = (E[0] - E[1] + E[2]) / 3**0.5
     torch.testing.assert_close(there, expected[None])
-    far = moved(E[:1], E[1:2], E[2:3], 100.0)
+    far = apply_direction(E[:1], E[1:2], E[2:3], 100.0)
     assert far[0, 2] > 0.7 > far[0, 0]
-    torch.testing.assert_close(moved(E[:1], E[1:2], E[1:2]), E[:1])
+    torch.testing.assert_close(apply_direction(E[:1], E[1:2], E[1:2]), E[:1])
 
 
 def test_class_vectors_are_means_over_templates():
     model = clip_of()
-    classes = class_vectors(model, ["circle", "square"], ["a {}", "{} red, {}"])
+    classes = class_embeddings(model, ["circle", "square"], ["a {}", "{} red, {}"])
     both = model.embed_words(["a square", "square red, square"]).mean(0)
     torch.testing.assert_close(classes[1], both / both.norm())
-    torch.testing.assert_close(class_vectors(model, TEXTS), model.embed_words(TEXTS))
+    torch.testing.assert_close(class_embeddings(model, TEXTS), model.embed_words(TEXTS))
     for templates in ([], ["a picture"], ["{}", "{ }"]):
         with pytest.raises(ValueError, match="where its label goes"):
-            class_vectors(model, ["circle"], templates)
+            class_embeddings(model, ["circle"], templates)
 
 
 def test_a_template_is_not_a_format():
     """Nothing but {} means anything in it."""
     model = clip_of()
-    classes = class_vectors(model, ["red"], ["{} {0} {label!r}"])
+    classes = class_embeddings(model, ["red"], ["{} {0} {label!r}"])
     torch.testing.assert_close(classes, model.embed_words(["red {0} {label!r}"]))
 
 
@@ -63,7 +63,7 @@ def test_a_template_is_not_a_format():
 def test_certainty_is_what_the_loss_says(loss):
     model = clip_of(loss)
     cosines = torch.tensor([[0.9, 0.5, -0.2], [0.1, 0.1, 0.1]])
-    sure = certainty(model, cosines)
+    sure = label_probabilities(model, cosines)
     if loss == "softmax":
         torch.testing.assert_close(sure, (cosines / 0.07).softmax(1))
     else:
@@ -73,7 +73,7 @@ def test_certainty_is_what_the_loss_says(loss):
 def test_pictures_in_batches():
     model = clip_of()
     pixels = torch.randint(0, 256, (5, 16, 16, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    vectors = picture_vectors(model, pixels.split(2))
+    vectors = embed_batches(model, pixels.split(2))
     assert not vectors.requires_grad
     torch.testing.assert_close(vectors, model.embed_pictures(to_model(pixels)).detach(), rtol=1e-4, atol=1e-5)
-    assert picture_vectors(model, []).shape == (0, 24)
+    assert embed_batches(model, []).shape == (0, 24)

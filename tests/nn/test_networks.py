@@ -10,8 +10,8 @@ from unstir.nn.attention import Attention, attend, rotated, rotation
 from unstir.nn.conv import Conv
 from unstir.nn.dit import DiT, DiTConfig, patches, unpatch
 from unstir.nn.embed import sinusoids
-from unstir.nn.start import initialise, zero_start
-from unstir.nn.text import TextConfig, TextEncoder, Words
+from unstir.nn.init import init_zero, initialise
+from unstir.nn.text import TextConfig, TextEncoder, TextEncoding
 from unstir.nn.unet import UNet, UNetConfig
 
 DIT = DiTConfig(size=16, channels=4, patch=4, width=32, depth=2, heads=2, bottleneck=16, words=24)
@@ -46,7 +46,7 @@ def words(count=3, length=5, width=24, real=5, seed=1):
     generator = torch.Generator().manual_seed(seed)
     mask = torch.zeros(count, 1, 1, length)
     mask[..., real:] = -1e4
-    return Words(
+    return TextEncoding(
         torch.randn(count, length, width, generator=generator), mask, torch.randn(count, width, generator=generator)
     )
 
@@ -175,7 +175,7 @@ def test_initialise_scales():
             self.linear, self.conv = nn.Linear(256, 400), Conv(32, 300, 3)
             self.embedding, self.norm, self.zero = nn.Embedding(500, 64), nn.RMSNorm(8), nn.Linear(4, 4)
             self.group = nn.GroupNorm(2, 8)
-            zero_start(self.zero)
+            init_zero(self.zero)
             self.position = nn.Parameter(torch.ones(64, 100))
             self.table = nn.Parameter(torch.ones(6, 8))
 

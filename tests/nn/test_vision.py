@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from unstir.nn.classic import ClassicAttention, ClassicBlock, activation
-from unstir.nn.start import initialise
+from unstir.nn.clip_text import ClipText, ClipTextConfig
+from unstir.nn.init import initialise
+from unstir.nn.pre_norm_block import BiasedAttention, PreNormBlock, activation
 from unstir.nn.vision import VisionConfig, VisionTransformer
-from unstir.nn.words import ClipText, ClipTextConfig
 
 VISION = VisionConfig(size=16, channels=4, patch=4, width=32, depth=2, heads=2, mlp=48)
 TEXT = ClipTextConfig(vocabulary=50, length=8, width=32, depth=2, heads=2, mlp=48)
@@ -90,7 +90,7 @@ def test_activations():
 
 
 def test_attention_against_its_formula():
-    module = stirred(ClassicAttention(16, 2))
+    module = stirred(BiasedAttention(16, 2))
     x = torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(0))
     q, k, v = F.linear(x, module.qkv.weight, module.qkv.bias).split(16, dim=-1)
     heads = []
@@ -104,7 +104,7 @@ def test_attention_against_its_formula():
 @pytest.mark.parametrize("causal", [False, True])
 def test_one_token_alone_is_that_of_the_whole_row(causal):
     """With the same gradients."""
-    block = stirred(ClassicBlock(16, 2, 24, "gelu", causal))
+    block = stirred(PreNormBlock(16, 2, 24, "gelu", causal))
     x = torch.randn(3, 6, 16, generator=torch.Generator().manual_seed(0))
     place = torch.tensor([0, 5, 2])
     mask = None if causal else torch.zeros(3, 6).masked_fill(torch.arange(6) > 4, -1e4)[:, None, None]

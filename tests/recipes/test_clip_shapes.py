@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from recipes import named, table
-from recipes.clip_captions import relation_of, said_of, true_captions
-from recipes.clip_shapes import Tally, Words, attributes, directions, held_out, rivals
 from unstir.data.entry import Entry
 from unstir.data.shapes import SKILLS, caption, parse, random_scene, render
 from unstir.data.shapes_check import Found, read, verdict
-from unstir.train.begin import _png
+from unstir.recipes import named, table
+from unstir.recipes.clip_captions import relation_of, said_of, true_captions
+from unstir.recipes.clip_shapes import Tally, Words, attributes, directions, held_out, rivals
+from unstir.train.new_run import _png
 from unstir.train.recipe import ClipRecipe
 
 
@@ -117,7 +117,7 @@ def test_attributes_ask_for_each_attribute(monkeypatch, without, wrong):
     held = held_out(False, count=40)
     model = Knowing([], without)
     monkeypatch.setattr(
-        "recipes.clip_shapes.vectors_of",
+        "unstir.recipes.clip_shapes.vectors_of",
         lambda model, pictures: torch.stack([model.vector(parse(ways[0])) for ways in pictures.captions]),
     )
     tallies = attributes(model, held)
@@ -141,7 +141,7 @@ def test_directions_look_for_single_things(monkeypatch):
             return torch.nn.functional.normalize(torch.tensor([*parts, float(len(words) > 4)]), dim=0)
 
     monkeypatch.setattr(
-        "recipes.clip_shapes.vectors_of",
+        "unstir.recipes.clip_shapes.vectors_of",
         lambda model, pictures: torch.stack([model.vector(ways[0]) for ways in pictures.captions]),
     )
     pools = [held_out(combinations, 800) for combinations in (False, True)]

@@ -1,6 +1,6 @@
 import pytest
 
-from unstir.text.captions import icon_captions
+from unstir.recipes.icon_captions import icon_captions
 
 META = {"name": "red apple", "phrase": "fluent 3d", "tags": ["red apple", "fruit", "food", "snack", "meal"]}
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unstir.text.vocabulary import respelt, told, unknown_words, vocabulary, words_of
-from unstir.text.wording import misspelt
+from unstir.scenes.phrases import misspelt
+from unstir.text.vocabulary import correct_spelling, unknown_word_notes, unknown_words, vocabulary, words_of
 
 KNOWN = vocabulary(["red apple, fluent 3d", "a man’s shoe", "butterfly", "leaf", "box", "xylophone", "red umbrella"])
 
@@ -27,7 +27,7 @@ def test_unknown_words_come_once_with_their_neighbours():
     found = dict(unknown_words("a xylem umbrela and a xylem", [*KNOWN, "and"]))
     assert list(found) == ["xylem", "umbrela"]
     assert found["umbrela"] == ["umbrella"]
-    assert told([("umbrela", ["umbrella"]), ("qqq", [])]) == [
+    assert unknown_word_notes([("umbrela", ["umbrella"]), ("qqq", [])]) == [
         "no picture of 'umbrela' was in the training words; nearest: umbrella",
         "no picture of 'qqq' was in the training words",
     ]
@@ -51,13 +51,13 @@ SEEN = ["apple", "able", "banana", "cat", "umbrella", "rocket", "guitar", "cap"]
     ],
 )
 def test_slips_are_mended(text, mended, pairs):
-    assert respelt(text, SEEN) == (mended, pairs)
+    assert correct_spelling(text, SEEN) == (mended, pairs)
 
 
 @given(st.sampled_from([word for word in SEEN if len(word) > 3]), st.integers(0, 10**6))
 def test_whatever_a_hurried_hand_writes(word, seed):
     written = misspelt(word, np.random.default_rng(seed))
-    got, pairs = respelt(written, SEEN)
+    got, pairs = correct_spelling(written, SEEN)
     short = len(written) < 4
     assert got in (written if short else word, "able", "apple")
     assert pairs == ({} if short or written in SEEN else {written: got})

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unstir.text.wording import misspelt, plural, with_article
+from unstir.scenes.phrases import misspelt, plural, with_article
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import torch
 
 from unstir.data.digits import digits
 from unstir.nn.dit import DiTConfig
-from unstir.train.begin import begin
 from unstir.train.config import TrainConfig
+from unstir.train.new_run import new_run
 from unstir.train.recipe import Recipe
 
 
@@ -44,6 +44,6 @@ def tiny(eight):
             text_depth=1,
             sigma_data=0.75,
         )
-        return begin(recipe, eight, folder)
+        return new_run(recipe, eight, folder)
 
     return new

@@ -10,21 +10,23 @@ import torch
 from unstir.data.digits import digits
 from unstir.data.entry import Entry, Source
 from unstir.data.pictures import Pictures
-from unstir.data.scenes import COLOURS, RELATIONS
 from unstir.data.transforms import decode
 from unstir.errors import UserError
 from unstir.models.diffusion import Sampling
 from unstir.nn.dit import DiTConfig
+from unstir.scenes.batches import SceneBatches, drawings_of
+from unstir.scenes.planner import COLOURS, RELATIONS
 from unstir.text.tokenizer import Tokenizer
-from unstir.train import checkpoint, feed, runfolder
+from unstir.train import batch_sources as feed
+from unstir.train import checkpoint
+from unstir.train import run_folder as runfolder
+from unstir.train.batch_sources import scene_batches
 from unstir.train.batches import split
-from unstir.train.begin import _png, begin, chosen, new_model, packed, scene_captions
 from unstir.train.config import TrainConfig
-from unstir.train.feed import scene_batches
 from unstir.train.loop import train
+from unstir.train.new_run import _png, new_model, new_run, pack_for, scene_captions, select
 from unstir.train.recipe import Recipe
 from unstir.train.samples import sampler
-from unstir.train.scene_batches import SceneBatches, drawings_of
 
 RECIPE = Recipe(
     network=DiTConfig(16, 4, patch=4, width=32, depth=1, heads=2, bottleneck=8, words=32),
@@ -72,9 +74,9 @@ HOOKS = replace(
 
 def test_what_a_recipe_takes_of_a_source(tmp_path):
     """wanted sees what the source says; keep and captioner also what annotate adds."""
-    assert [entry.key for entry in chosen(source(drawings()), HOOKS).entries] == ["d1", "d2", "d4", "d5"]
+    assert [entry.key for entry in select(source(drawings()), HOOKS).entries] == ["d1", "d2", "d4", "d5"]
     for where, found in (("source", source(drawings())), ("built in", drawings())):
-        pictures, problems = packed(found, HOOKS, tmp_path / where)
+        pictures, problems = pack_for(found, HOOKS, tmp_path / where)
         assert pictures.keys == ["d1", "d2", "d4", "d5"]
         assert pictures.captions[0] == ("orange disc, plain", "thing: True")
         assert pictures.captions[1] == ("yellow disc, plain", "thing: False")
@@ -85,11 +87,11 @@ def test_what_a_recipe_takes_of_a_source(tmp_path):
 
 def test_a_recipe_that_wants_nothing(tmp_path):
     with pytest.raises(UserError, match="wants none of the 6 pictures in somewhere"):
-        packed(source(drawings()), replace(RECIPE, wanted=lambda meta: False), tmp_path)
+        pack_for(source(drawings()), replace(RECIPE, wanted=lambda meta: False), tmp_path)
 
 
 def test_a_built_in_set_without_hooks_stays_as_it_is(tmp_path):
-    pictures, _ = packed(digits(), replace(RECIPE, captioner=None), tmp_path)
+    pictures, _ = pack_for(digits(), replace(RECIPE, captioner=None), tmp_path)
     assert pictures.captions == digits().captions
     assert pictures.meta == digits().meta
     assert (pictures.pixels == digits().pixels).all()
@@ -136,7 +138,7 @@ def test_a_run_on_scenes_stopped_and_continued(tmp_path):
         folder = tmp_path / name
         if not runfolder.exists(folder):
             pictures = things()
-            run = begin(RECIPE, pictures, folder)
+            run = new_run(RECIPE, pictures, folder)
             pictures.save(folder / runfolder.PICTURES)
             runfolder.write_plan(folder, run.model, run.config, data="here", prompts=RECIPE.prompts, notes={})
         return runfolder.open_run(folder, "cpu")[0]
@@ -159,7 +161,7 @@ def test_the_planning_processes_are_let_go(tmp_path, monkeypatch):
     closed = []
     scenes = SceneBatches(torch.from_numpy(pictures.pixels), planner)
     monkeypatch.setattr(scenes, "close", lambda: closed.append(True))
-    run = begin(RECIPE, pictures, tmp_path)
+    run = new_run(RECIPE, pictures, tmp_path)
     steps = train(run)
     next(steps)
     assert closed == []

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unstir.data.scenes import Mix
-from unstir.models.build import frozen
+from unstir.models.build import dataclass_from
+from unstir.scenes.planner import SceneMix
 from unstir.train.config import TrainConfig
 
 CONFIG = TrainConfig(images=10_000, batch_size=10, warmup=1_000, cooldown=0.25)
@@ -71,10 +71,10 @@ def test_refused(wrong):
 
 
 def test_shares_of_scenes_go_through_a_file():
-    config = TrainConfig(images=8, scenes=Mix(relation=0.4))
-    again = frozen(TrainConfig, json.loads(json.dumps(asdict(config))))
+    config = TrainConfig(images=8, scenes=SceneMix(relation=0.4))
+    again = dataclass_from(TrainConfig, json.loads(json.dumps(asdict(config))))
     assert again == config
     assert again.mix.relation == 0.4
-    assert TrainConfig(images=8, scenes=True).mix == Mix()
+    assert TrainConfig(images=8, scenes=True).mix == SceneMix()
     with pytest.raises(ValueError, match=r"cannot be mixed so.*'cats'"):
         TrainConfig(images=8, scenes={"cats": 1})

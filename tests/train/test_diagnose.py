@@ -12,13 +12,13 @@ from unstir.data.pictures import Pictures
 from unstir.models.clip import ClipBatch
 from unstir.nn.dit import DiTConfig
 from unstir.nn.vision import VisionConfig
-from unstir.train.begin import begin
 from unstir.train.config import TrainConfig
 from unstir.train.diagnose import COLLAPSED, GRACE, diagnose
 from unstir.train.log import Log
 from unstir.train.loop import Diverged, train
+from unstir.train.new_run import new_run
 from unstir.train.recipe import ClipRecipe, Recipe
-from unstir.train.signs import blind_choice, blind_picture, mean_cosine, signs
+from unstir.train.train_metrics import chance_loss, mean_cosine, mean_picture_loss, train_metrics
 
 FEW = {"vocabulary": 290, "length": 8, "text_width": 32, "text_depth": 1}
 STEPS = 3 * GRACE
@@ -33,10 +33,10 @@ def lessons(eight):
         config = TrainConfig(**(config | {"precision": "fp32", "optimiser": "adamw"} | fields))
         if kind == "clip":
             vision = VisionConfig(8, 3, patch=2, width=32, depth=1, heads=1, mlp=64)
-            return begin(ClipRecipe(vision=vision, train=config, width=16, **FEW), pictures, folder)
+            return new_run(ClipRecipe(vision=vision, train=config, width=16, **FEW), pictures, folder)
         network = DiTConfig(8, 3, patch=2, width=32, depth=1, heads=2, bottleneck=8, words=32)
         recipe = Recipe(network=network, train=config, prompts=(), sigma_data=0.75, **FEW)
-        return begin(recipe, pictures, folder)
+        return new_run(recipe, pictures, folder)
 
     return new
 
@@ -176,15 +176,15 @@ def test_a_blind_choice_costs_what_the_loss_of_equal_cosines_is(lessons, tmp_pat
     batch = run.next_batch(0)
     same = batch.same.clone()
     same[0, 3] = same[3, 0] = same[1, 2] = True
-    assert blind_choice(batch._replace(same=torch.eye(8, dtype=torch.bool)), "softmax") == pytest.approx(math.log(8))
-    from unstir.models.contrast import sigmoid_loss, softmax_loss
+    assert chance_loss(batch._replace(same=torch.eye(8, dtype=torch.bool)), "softmax") == pytest.approx(math.log(8))
+    from unstir.models.contrastive_loss import sigmoid_loss, softmax_loss
 
     equal = torch.ones(8, 4) / 2
-    assert blind_choice(batch._replace(same=same), "softmax") == pytest.approx(
+    assert chance_loss(batch._replace(same=same), "softmax") == pytest.approx(
         softmax_loss(equal, equal, same, torch.tensor(9.0)).item(), rel=1e-5
     )
     best = min(sigmoid_loss(equal, equal, same, torch.tensor(0.0), bias).item() for bias in torch.linspace(-6, 2, 800))
-    assert blind_choice(batch._replace(same=same), "sigmoid") == pytest.approx(best, rel=1e-3)
+    assert chance_loss(batch._replace(same=same), "sigmoid") == pytest.approx(best, rel=1e-3)
 
 
 def test_a_blind_picture_costs_what_the_mean_does(lessons, tmp_path):
@@ -192,7 +192,7 @@ def test_a_blind_picture_costs_what_the_mean_does(lessons, tmp_path):
     x0 = 0.3 * torch.randn(512, 3, 8, 8, generator=torch.Generator().manual_seed(0)) + 0.5
     # The mean of 1/t² for t = sigmoid(z), z Gaussian of mean 0.4 and deviation 1, which is (1 + exp(-z))².
     weight = 1 + 2 * math.exp(-0.4 + 0.5) + math.exp(-0.8 + 2)
-    assert blind_picture(run.model, x0) == pytest.approx(0.09 * weight, rel=0.03)
+    assert mean_picture_loss(run.model, x0) == pytest.approx(0.09 * weight, rel=0.03)
 
 
 def test_mean_cosine():
@@ -204,15 +204,15 @@ def test_mean_cosine():
 def test_signs_of_one_picture_and_of_something_else(lessons, tmp_path):
     run = lessons(tmp_path, "draws")
     batch = run.next_batch(0)
-    assert signs(run.model, batch._replace(x0=batch.x0[:1], ids=batch.ids[:1])) == {}
-    assert signs(torch.nn.Linear(2, 2), batch) == {}
+    assert train_metrics(run.model, batch._replace(x0=batch.x0[:1], ids=batch.ids[:1])) == {}
+    assert train_metrics(torch.nn.Linear(2, 2), batch) == {}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits", "clip-digits"])
 def test_the_recipes_are_healthy_in_their_first_minutes(name, tmp_path):
-    import recipes
+    from unstir import recipes
 
     recipe = recipes.named(name)
     config = replace(recipe.train, images=60_000, log_every=1_024, sample_every=10**9)
-    assert warned(begin(replace(recipe, train=config), digits(), tmp_path)) == []
+    assert warned(new_run(replace(recipe, train=config), digits(), tmp_path)) == []

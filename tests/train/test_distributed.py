@@ -16,12 +16,13 @@ import torch
 
 from unstir.errors import UserError
 from unstir.models import consistency, diffusion
-from unstir.models.across import Place
 from unstir.models.consistency import Consistency
 from unstir.models.diffusion import Batch
-from unstir.train import batches, checkpoint, scene_batches
+from unstir.models.process_group import ProcessGroup
+from unstir.scenes import batches as scene_batches
+from unstir.train import batches, checkpoint
 from unstir.train.batches import batch_at
-from unstir.train.distributed import agreed, average_gradients, is_first, together
+from unstir.train.distributed import any_process, average_gradients, is_first, joined_processes
 from unstir.train.log import Log
 
 DRIVER = '''
@@ -33,7 +34,7 @@ import torch._dynamo
 
 torch.set_num_threads(1)
 
-import recipes
+from unstir import recipes
 from unstir.cli import main
 from unstir.models.diffusion import Sampling
 from unstir.nn.dit import DiTConfig
@@ -206,7 +207,7 @@ def test_under_torchrun_and_stopped_by_ctrl_c(driver, tmp_path):
 
 def placed(monkeypatch, rank, *modules):
     for module in modules:
-        monkeypatch.setattr(module, "place", lambda: Place(rank, 2))
+        monkeypatch.setattr(module, "place", lambda: ProcessGroup(rank, 2))
 
 
 def test_noise_is_drawn_for_all_and_shared(tiny, tmp_path, monkeypatch):
@@ -263,11 +264,11 @@ def test_scenes_are_shared(monkeypatch):
 
 def test_one_process_is_the_first_and_agrees_with_itself(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with together("cpu") as device:
+    with joined_processes("cpu") as device:
         assert device == "cpu"
     assert is_first()
-    assert agreed(True)
-    assert not agreed(False)
+    assert any_process(True)
+    assert not any_process(False)
     layer = torch.nn.Linear(2, 2)
     layer(torch.ones(1, 2)).sum().backward()
     before = layer.weight.grad.clone()
@@ -278,5 +279,5 @@ def test_one_process_is_the_first_and_agrees_with_itself(monkeypatch):
 def test_more_processes_than_gpus(monkeypatch):
     for name, value in {"WORLD_SIZE": "99", "LOCAL_RANK": "98", "RANK": "98"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match="GPUs here"), together("cuda"):
+    with pytest.raises(UserError, match="GPUs here"), joined_processes("cuda"):
         pass

@@ -25,9 +25,9 @@ import torch._dynamo  # the optimisers would import it, in every child anew
 
 torch.set_num_threads(1)
 
-import recipes
+from unstir import recipes
 import unstir.train.checkpoint
-import unstir.weights.modelfile
+import unstir.weights.model_file
 from unstir.cli import main
 from unstir.models.diffusion import Sampling
 from unstir.nn.dit import DiTConfig
@@ -78,7 +78,7 @@ def killing(name, count):
 
     if name == "save_file":
         both = wrapped(unstir.train.checkpoint.save_file)
-        unstir.train.checkpoint.save_file = unstir.weights.modelfile.save_file = both
+        unstir.train.checkpoint.save_file = unstir.weights.model_file.save_file = both
     else:
         setattr(os, name, wrapped(getattr(os, name)))
 

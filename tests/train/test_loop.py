@@ -10,11 +10,12 @@ from unstir.errors import UserError
 from unstir.image.png import load_pixels
 from unstir.models.diffusion import Sampling
 from unstir.models.pixels import to_model
-from unstir.train import checkpoint, runfolder
+from unstir.train import checkpoint
+from unstir.train import run_folder as runfolder
 from unstir.train.log import Log
 from unstir.train.loop import Diverged, train
 from unstir.train.samples import averaged, draw, sampler_grid
-from unstir.weights.modelfile import load_model
+from unstir.weights.model_file import load_model
 
 
 def saved(folder):
@@ -253,8 +254,8 @@ def test_where_a_run_may_begin(tmp_path, names, free):
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    assert runfolder.free(tmp_path) is free
-    assert runfolder.free(tmp_path / "not there")
+    assert runfolder.is_free(tmp_path) is free
+    assert runfolder.is_free(tmp_path / "not there")
 
 
 def test_the_plan_is_json_that_people_can_read(tiny, tmp_path):
@@ -267,12 +268,12 @@ def test_the_plan_is_json_that_people_can_read(tiny, tmp_path):
 
 def test_two_processes_never_train_in_one_folder(tmp_path):
     with (
-        runfolder.alone(tmp_path),
+        runfolder.exclusive(tmp_path),
         pytest.raises(UserError, match="another process"),
-        runfolder.alone(tmp_path),
+        runfolder.exclusive(tmp_path),
     ):
         pass
-    with runfolder.alone(tmp_path):
+    with runfolder.exclusive(tmp_path):
         pass
 
 

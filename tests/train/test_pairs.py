@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from unstir.data.pictures import Pictures
-from unstir.models.across import Place
 from unstir.models.clip import Clip, ClipConfig
 from unstir.models.pixels import to_model
+from unstir.models.process_group import ProcessGroup
+from unstir.nn.clip_text import ClipTextConfig
 from unstir.nn.vision import VisionConfig
-from unstir.nn.words import ClipTextConfig
 from unstir.text.tokenizer import Tokenizer
-from unstir.train import pairs
+from unstir.train import clip_batches as pairs
+from unstir.train.clip_batches import clip_batch, clip_batches, matching_pairs, resize_to
 from unstir.train.config import TrainConfig
-from unstir.train.pairs import fitted, pair_batch, pair_batches, pairs_same
 
 WAYS = [("a cat", "an animal"), ("a dog", "an animal"), ("a car",), ("a cat", "a pet")] * 2
 TOKENIZER = Tokenizer.train([way for ways in WAYS for way in ways], 280)
@@ -35,7 +35,7 @@ def model():
 
 def test_same_is_what_it_says():
     captions = ["a cat", "an animal", "a car", "a pet", "a cat", "a dog", "a car", "a cat"]
-    same = pairs_same(captions, WAYS)
+    same = matching_pairs(captions, WAYS)
     assert same.dtype == torch.bool
     for i, caption in enumerate(captions):
         for j, ways in enumerate(WAYS):
@@ -44,14 +44,14 @@ def test_same_is_what_it_says():
 
 
 def test_the_diagonal_is_true_whatever_is_said():
-    assert torch.equal(pairs_same(["x", "y"], [("a",), ("b",)]), torch.eye(2, dtype=torch.bool))
+    assert torch.equal(matching_pairs(["x", "y"], [("a",), ("b",)]), torch.eye(2, dtype=torch.bool))
 
 
 def test_same_is_quick():
     ways = [tuple(f"{i % 512} {k}" for k in range(20)) for i in range(2048)]
     began = time.process_time()
-    same = pairs_same([way[3] for way in ways], ways)
-    crowd = pairs_same(["one"] * 2048, [("one", "two")] * 2048)
+    same = matching_pairs([way[3] for way in ways], ways)
+    crowd = matching_pairs(["one"] * 2048, [("one", "two")] * 2048)
     assert time.process_time() - began < 1  # it takes hundredths
     assert (same.sum(0) == 4).all()
     assert crowd.all()
@@ -61,26 +61,26 @@ def test_a_batch_is_pictures_and_their_own_words(model):
     pictures, config = pictures_of(), TrainConfig(images=8, batch_size=4, caption_dropout=1.0)
     seen = []
     for start in (0, 4):
-        batch = pair_batch(pictures, model, config, start)
+        batch = clip_batch(pictures, model, config, start)
         wanted = to_model(torch.from_numpy(pictures.pixels))
         rows = [next(i for i, p in enumerate(wanted) if torch.equal(p, x0)) for x0 in batch.x0]
         said = [TOKENIZER.decode(ids.tolist()) for ids in batch.ids]
         assert all(text in WAYS[row] for text, row in zip(said, rows, strict=True))
-        assert torch.equal(batch.same, pairs_same(said, [WAYS[row] for row in rows]))
+        assert torch.equal(batch.same, matching_pairs(said, [WAYS[row] for row in rows]))
         seen += rows
     assert sorted(seen) == list(range(8))
-    again = pair_batches(pictures, model, config)(4)
+    again = clip_batches(pictures, model, config)(4)
     assert torch.equal(again.x0, batch.x0)
     assert torch.equal(again.ids, batch.ids)
 
 
 def test_processes_share_a_batch(model, monkeypatch):
     pictures, config = pictures_of(), TrainConfig(images=8, batch_size=6)
-    whole = pair_batch(pictures, model, config, 0)
+    whole = clip_batch(pictures, model, config, 0)
     parts = []
     for rank in range(2):
-        monkeypatch.setattr(pairs, "place", lambda rank=rank: Place(rank, 2))
-        parts.append(pair_batch(pictures, model, config, 0))
+        monkeypatch.setattr(pairs, "place", lambda rank=rank: ProcessGroup(rank, 2))
+        parts.append(clip_batch(pictures, model, config, 0))
     assert torch.equal(torch.cat([part.x0 for part in parts]), whole.x0)
     assert torch.equal(torch.cat([part.ids for part in parts]), whole.ids)
     assert all(torch.equal(part.same, whole.same) for part in parts)
@@ -88,14 +88,14 @@ def test_processes_share_a_batch(model, monkeypatch):
 
 def test_larger_pictures_are_averaged_down(model):
     pictures = pictures_of(side=24)
-    batch = pair_batch(pictures, model, TrainConfig(images=8, batch_size=2), 0)
+    batch = clip_batch(pictures, model, TrainConfig(images=8, batch_size=2), 0)
     assert batch.x0.shape == (2, 4, 8, 8)
     x0 = to_model(torch.from_numpy(pictures.pixels))
-    small = fitted(x0, (4, 8, 8))
+    small = resize_to(x0, (4, 8, 8))
     torch.testing.assert_close(small[3, 1, 2, 5], x0[3, 1, 6:9, 15:18].mean())
 
 
 def test_pictures_that_do_not_fit_are_refused():
     for shape in ((1, 3, 8, 8), (1, 4, 12, 12), (1, 4, 4, 4), (1, 4, 16, 8)):
         with pytest.raises(ValueError, match="cannot be made"):
-            fitted(torch.zeros(shape), (4, 8, 8))
+            resize_to(torch.zeros(shape), (4, 8, 8))

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from unstir.data.pictures import Pictures
-from unstir.data.scenes import RELATIONS, Mix, Placed, Scene, SceneMaker, Told, drawn_box
 from unstir.models.pixels import to_model
+from unstir.scenes.batches import BatchPlanner, SceneBatches, drawings_of
+from unstir.scenes.compose import compose, scene_arrays
+from unstir.scenes.planner import RELATIONS, NamedThing, Placed, Scene, SceneMix, ScenePlanner, drawn_box
 from unstir.text.tokenizer import Tokenizer
-from unstir.train.compose import compose, plans
 from unstir.train.config import TrainConfig
-from unstir.train.scene_batches import Planner, SceneBatches, drawings_of
 
 SIDE = 32
 COLOURS = {"red disc": (255, 0, 0), "green disc": (0, 255, 0), "blue disc": (0, 0, 255)}
@@ -36,7 +36,7 @@ def drawings():
 
 
 def painted(scene):
-    return compose(torch.from_numpy(discs().pixels), plans([scene]))[0]
+    return compose(torch.from_numpy(discs().pixels), scene_arrays([scene]))[0]
 
 
 def middle_of(picture, channel):
@@ -56,12 +56,12 @@ def test_what_is_known_of_drawings(drawings):
 def test_a_single_drawing_is_painted_bit_for_bit(drawings):
     pixels = torch.from_numpy(discs().pixels)
     scene = Scene("", (Placed(1, 1.0, 0.0, 0.0),), None)
-    assert torch.equal(compose(pixels, plans([scene]))[0], to_model(pixels[1:2])[0])
+    assert torch.equal(compose(pixels, scene_arrays([scene]))[0], to_model(pixels[1:2])[0])
 
 
 @pytest.mark.parametrize("kind", RELATIONS)
 def test_relations_are_painted_as_they_are_said(drawings, kind):
-    maker = SceneMaker(drawings, Mix(0, 0, 1, 0, 0, 0))
+    maker = ScenePlanner(drawings, SceneMix(0, 0, 1, 0, 0, 0))
     found = 0
     for seed in range(200):
         scene = maker.scene(0, np.random.default_rng(seed))
@@ -83,7 +83,7 @@ def test_relations_are_painted_as_they_are_said(drawings, kind):
 
 
 def test_what_stands_on_something_touches_it(drawings):
-    maker = SceneMaker(drawings, Mix(0, 0, 1, 0, 0, 0))
+    maker = ScenePlanner(drawings, SceneMix(0, 0, 1, 0, 0, 0))
     for seed in range(300):
         scene = maker.scene(0, np.random.default_rng(seed))
         if " on " in scene.caption and " to the " not in scene.caption:
@@ -94,7 +94,7 @@ def test_what_stands_on_something_touches_it(drawings):
 
 
 def test_counts(drawings):
-    maker = SceneMaker(drawings, Mix(1, 0, 0, 0, 0, 0))
+    maker = ScenePlanner(drawings, SceneMix(1, 0, 0, 0, 0, 0))
     for seed in range(60):
         scene = maker.scene(2, np.random.default_rng(seed))
         number = len(scene.placed)
@@ -108,7 +108,7 @@ def test_counts(drawings):
 
 
 def test_backgrounds(drawings):
-    maker = SceneMaker(drawings, Mix(0, 0, 0, 1, 0, 0))
+    maker = ScenePlanner(drawings, SceneMix(0, 0, 0, 1, 0, 0))
     scene = maker.scene(0, np.random.default_rng(5))
     assert "background" in scene.caption
     picture = painted(scene)
@@ -118,7 +118,7 @@ def test_backgrounds(drawings):
 
 
 def test_scenes_that_cannot_be_told_in_full_are_not_made(drawings):
-    maker = SceneMaker(drawings, Mix(), fits=lambda caption: len(caption) < 18)
+    maker = ScenePlanner(drawings, SceneMix(), fits=lambda caption: len(caption) < 18)
     for seed in range(50):
         scene = maker.scene(0, np.random.default_rng(seed))
         assert len(scene.caption) < 18
@@ -126,7 +126,7 @@ def test_scenes_that_cannot_be_told_in_full_are_not_made(drawings):
 
 def test_partners_share_the_style(drawings):
     strangers = [replace(drawing, style="other") for drawing in drawings]
-    maker = SceneMaker([*drawings, *strangers], Mix(0, 0.5, 0.5, 0, 0, 0))
+    maker = ScenePlanner([*drawings, *strangers], SceneMix(0, 0.5, 0.5, 0, 0, 0))
     for seed in range(60):
         assert all(placed.row >= 3 for placed in maker.scene(4, np.random.default_rng(seed)).placed)
 
@@ -134,7 +134,7 @@ def test_partners_share_the_style(drawings):
 def planner(**changes):
     config = replace(TrainConfig(images=1000, batch_size=6), **changes)
     tokenizer = Tokenizer.train(["a red green blue disc, plain"], 300)
-    return Planner(drawings_of(discs()), np.array([0, 1, 2, 2]), tokenizer, 80, config)
+    return BatchPlanner(drawings_of(discs()), np.array([0, 1, 2, 2]), tokenizer, 80, config)
 
 
 def test_batches_are_a_function_of_the_clock():
@@ -166,7 +166,7 @@ def test_rows_are_seen_as_often_as_the_index_says():
 
 def test_what_words_name_lies_where_they_say(drawings):
     """Whatever is said, in whatever order: each named word leads to the middle of its own colour."""
-    maker = SceneMaker(drawings, Mix(0.2, 0.2, 0.4, 0.3, 0.3, 0.2))
+    maker = ScenePlanner(drawings, SceneMix(0.2, 0.2, 0.4, 0.3, 0.3, 0.2))
     kinds = set()
     for seed in range(200):
         scene = maker.scene(seed % 3, np.random.default_rng(seed))
@@ -185,24 +185,29 @@ def test_what_words_name_lies_where_they_say(drawings):
 
 
 def test_tokens_are_told_where_their_thing_lies():
-    plans = planner(caption_dropout=0.5)
+    batch_planner = planner(caption_dropout=0.5)
     several = 0
     for clock in range(0, 240, 6):
-        planned = plans.at(clock)
+        planned = batch_planner.at(clock)
         assert planned.where.shape == (6, 80, 3)
         for ids, where in zip(planned.ids, planned.where, strict=True):
             told = ~np.isnan(where).any(1)
             assert not told[ids == 0].any()
-            assert told.any() == bool(plans.tokenizer.decode(ids.tolist())), "all but the empty caption name something"
+            assert told.any() == bool(batch_planner.tokenizer.decode(ids.tolist())), (
+                "all but the empty caption name something"
+            )
             several += len(np.unique(where[told], axis=0)) == 2
     assert several > 10
     scene = Scene(
-        "plain, a red disc over a blue disc", (), None, (Told(1, 4, 0.5, 0.2, 0.4), Told(5, 8, 0.5, 0.7, 0.3))
+        "plain, a red disc over a blue disc",
+        (),
+        None,
+        (NamedThing(1, 4, 0.5, 0.2, 0.4), NamedThing(5, 8, 0.5, 0.7, 0.3)),
     )
-    where = plans.where(scene)
-    ids = np.array(plans.tokenizer.tokens(scene.caption))
+    where = batch_planner.where(scene)
+    ids = np.array(batch_planner.tokenizer.tokens(scene.caption))
     above = np.flatnonzero(where[:, 1] == np.float32(0.2))
     below = np.flatnonzero(where[:, 1] == np.float32(0.7))
-    assert plans.tokenizer.decode(ids[above].tolist()) == "a red disc"
-    assert plans.tokenizer.decode(ids[below].tolist()) == "a blue disc"
+    assert batch_planner.tokenizer.decode(ids[above].tolist()) == "a red disc"
+    assert batch_planner.tokenizer.decode(ids[below].tolist()) == "a blue disc"
     assert np.isnan(where[len(ids) :]).all()

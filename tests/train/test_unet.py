@@ -5,9 +5,9 @@ import torch
 from unstir.data.digits import digits
 from unstir.nn.unet import UNetConfig
 from unstir.train import checkpoint
-from unstir.train.begin import begin
 from unstir.train.config import TrainConfig
 from unstir.train.loop import train
+from unstir.train.new_run import new_run
 from unstir.train.recipe import Recipe
 
 
@@ -21,7 +21,7 @@ def a_run(folder):
         text_width=32,
         text_depth=1,
     )
-    return begin(recipe, digits(size=16).take(range(64)), folder)
+    return new_run(recipe, digits(size=16).take(range(64)), folder)
 
 
 def tensors(folder):

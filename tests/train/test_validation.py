@@ -13,16 +13,17 @@ from unstir.models.diffusion import Batch, Sampling
 from unstir.models.pixels import to_model
 from unstir.nn.dit import DiTConfig
 from unstir.nn.vision import VisionConfig
-from unstir.train import checkpoint, runfolder
+from unstir.train import checkpoint
+from unstir.train import run_folder as runfolder
 from unstir.train.batches import rows_at, split
-from unstir.train.begin import begin
 from unstir.train.config import TrainConfig
 from unstir.train.log import Log
 from unstir.train.loop import train
+from unstir.train.monitor import better
+from unstir.train.new_run import new_run
 from unstir.train.recipe import ClipRecipe, Recipe
 from unstir.train.validation import LEVELS, held_back, search, validation
-from unstir.train.watch import better
-from unstir.weights.modelfile import load_clip, load_model
+from unstir.weights.model_file import load_clip, load_model
 
 FEW = {"vocabulary": 290, "length": 8, "text_width": 32, "text_depth": 1}
 CONFIG = TrainConfig(
@@ -41,13 +42,13 @@ def hundred():
 def drawing(folder, pictures, **fields):
     network = DiTConfig(8, 3, patch=2, width=32, depth=1, heads=2, bottleneck=8, words=32)
     recipe = Recipe(network=network, train=replace(CONFIG, **fields), prompts=("a handwritten one",), **FEW)
-    return begin(recipe, pictures, folder)
+    return new_run(recipe, pictures, folder)
 
 
 def comparing(folder, pictures, **fields):
     vision = VisionConfig(8, 3, patch=2, width=32, depth=1, heads=1, mlp=64)
     recipe = ClipRecipe(vision=vision, train=replace(CONFIG, best="most named", **fields), width=16, **FEW)
-    return begin(recipe, pictures, folder)
+    return new_run(recipe, pictures, folder)
 
 
 def of_log(folder, name):
@@ -68,11 +69,11 @@ def test_the_rows_held_back_are_never_trained_on():
 
 def test_with_none_held_back_the_order_is_that_of_before():
     from unstir.data.order import order
-    from unstir.diffusion.noise import mixed
+    from unstir.diffusion.noise import derive_seed
     from unstir.train.batches import ORDER
 
     plain = replace(CONFIG, validation=0, best="")
-    assert np.array_equal(rows_at(100, plain, 24), order(100, mixed(0, ORDER), 24, 8))
+    assert np.array_equal(rows_at(100, plain, 24), order(100, derive_seed(0, ORDER), 24, 8))
 
 
 def test_something_must_be_left_to_learn(hundred, tmp_path):

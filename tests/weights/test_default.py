@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes.icons import CONCEPTS, STYLE_WORDS
+from unstir.recipes.icons import CONCEPTS, STYLE_WORDS
 from unstir.train.samples import draw
-from unstir.weights.modelfile import DEFAULT, load_model
+from unstir.weights.model_file import DEFAULT, load_model
 
 
 @pytest.fixture(scope="module")

@@ -12,21 +12,21 @@ from safetensors.torch import load_file, save_file
 from unstir.errors import UserError
 from unstir.models.diffusion import Diffusion, DiffusionConfig, Sampling
 from unstir.nn.dit import DiTConfig
-from unstir.nn.start import initialise
+from unstir.nn.init import initialise
 from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
 from unstir.text.tokenizer import Tokenizer
-from unstir.weights.eighths import packed, unpacked
-from unstir.weights.modelfile import (
+from unstir.weights.int8 import dequantize, quantize
+from unstir.weights.model_file import (
     DEFAULT,
     DEFAULT_CLIP,
     HEADER,
-    Few,
+    FewSteps,
     fast_dtype,
-    few_of,
+    few_step_weights,
     load_model,
+    resolve_default,
     save_model,
-    shipped,
 )
 
 TOKENIZER = Tokenizer.train(["a red circle", "ein grüner Kreis ☃"], 280)
@@ -271,14 +271,14 @@ def test_a_header_length_beyond_all_reason(saved):
 def test_eight_bits(tmp_path):
     rows = torch.randn(96, 64, generator=torch.manual_seed(0)) * torch.logspace(-6, 3, 96)[:, None]
     small = torch.randn(8, 8, generator=torch.manual_seed(1))
-    stored = packed({"a": rows, "b": small, "empty": torch.zeros(64, 64)})
+    stored = quantize({"a": rows, "b": small, "empty": torch.zeros(64, 64)})
     assert stored["a"].dtype == torch.int8
     assert stored["b"].dtype == torch.float16
-    back = unpacked(stored["a"], stored["scale/a"])
+    back = dequantize(stored["a"], stored["scale/a"])
     assert ((back - rows).abs() <= rows.abs().amax(1, keepdim=True) / 127 * 0.51).all()
-    assert (unpacked(stored["empty"], stored["scale/empty"]) == 0).all()
+    assert (dequantize(stored["empty"], stored["scale/empty"]) == 0).all()
     with pytest.raises(ValueError, match="do not go with"):
-        unpacked(stored["a"], stored["scale/a"][:5])
+        dequantize(stored["a"], stored["scale/a"][:5])
 
 
 def test_one_file_for_many_steps_and_for_few(tmp_path):
@@ -287,7 +287,7 @@ def test_one_file_for_many_steps_and_for_few(tmp_path):
     rows, columns = dict(model.network.named_parameters())[name].shape
     generator = torch.manual_seed(2)
     deltas = {name: (torch.randn(2, columns, generator=generator), torch.randn(rows, 2, generator=generator))}
-    few = Few(6, Sampling(steps=4, guidance_scale=1.0, sampler="ddim"), deltas)
+    few = FewSteps(6, Sampling(steps=4, guidance_scale=1.0, sampler="ddim"), deltas)
     path = tmp_path / "both.safetensors"
     save_model(path, model, sampling=Sampling(steps=24), few=few)
     many, alike, quick = (load_model(path, dtype=torch.float32, steps=steps) for steps in (None, 7, 4))
@@ -306,7 +306,7 @@ def test_one_file_for_many_steps_and_for_few(tmp_path):
 
 
 def test_a_change_that_does_not_fit_is_one_sentence(tmp_path):
-    few = Few(6, Sampling(), {"blocks.9.attention.qkv.weight": (torch.zeros(2, 8), torch.zeros(8, 2))})
+    few = FewSteps(6, Sampling(), {"blocks.9.attention.qkv.weight": (torch.zeros(2, 8), torch.zeros(8, 2))})
     save_model(tmp_path / "odd.safetensors", model_of(), few=few)
     load_model(tmp_path / "odd.safetensors")
     with pytest.raises(UserError, match="does not fit"):
@@ -316,21 +316,21 @@ def test_a_change_that_does_not_fit_is_one_sentence(tmp_path):
 def test_what_ships_has_a_name(saved, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = Path("icons")
-    assert shipped(name, DEFAULT) == DEFAULT
-    assert shipped(name, DEFAULT_CLIP) == DEFAULT_CLIP
+    assert resolve_default(name, DEFAULT) == DEFAULT
+    assert resolve_default(name, DEFAULT_CLIP) == DEFAULT_CLIP
     (tmp_path / "icons").mkdir()
-    assert shipped(name, DEFAULT) == DEFAULT, "a folder of pictures, say"
+    assert resolve_default(name, DEFAULT) == DEFAULT, "a folder of pictures, say"
     (tmp_path / "icons" / "model.safetensors").write_bytes(saved.read_bytes())
-    assert shipped(name, DEFAULT) == name
-    assert shipped(saved, DEFAULT) == saved
+    assert resolve_default(name, DEFAULT) == name
+    assert resolve_default(saved, DEFAULT) == saved
 
 
 def test_the_change_for_few_steps_is_read_back(saved, tmp_path):
-    assert few_of(saved) is None
+    assert few_step_weights(saved) is None
     deltas = {"blocks.0.mlp.up.weight": (torch.randn(2, 4).half().float(), torch.randn(3, 2).half().float())}
-    few = Few(6, Sampling(steps=4), deltas)
+    few = FewSteps(6, Sampling(steps=4), deltas)
     save_model(tmp_path / "few.safetensors", model_of(), few=few)
-    got = few_of(tmp_path / "few.safetensors")
+    got = few_step_weights(tmp_path / "few.safetensors")
     assert (got.most, got.sampling) == (6, Sampling(steps=4))
     for kept, part in zip(got.deltas["blocks.0.mlp.up.weight"], deltas["blocks.0.mlp.up.weight"], strict=True):
         assert torch.equal(kept.float(), part)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from cyclopts import App, Parameter
 
 from unstir.cli.drawing import checked_device
-from unstir.cli.found import hits_of, plain, print_hits, print_json, print_table, short, write_sheet
 from unstir.cli.progress import bar, say
+from unstir.cli.results_output import hits_of, plain, print_hits, print_json, print_table, short, write_sheet
 from unstir.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from unstir.interop.clip import ReadClip
-    from unstir.interop.gallery import Gallery
+    from unstir.interop.image_index import ImageIndex
 
 T = TypeVar("T")
 
@@ -100,16 +100,16 @@ def classify(
     template
         A sentence with {} for the label, "a picture of {}"; of several the mean is taken. Default: the bare label.
     """
-    from unstir.models.lookup import PLACE, certainty, class_vectors
+    from unstir.models.zero_shot import LABEL, class_embeddings, label_probabilities
 
     names = [name.strip() for name in labels.split(",")]
     if len(names) < 2 or not all(names) or len(set(names)) < len(names):
         raise UserError(f"--labels needs two different labels or more with commas between, got {labels!r}")
-    templates = template or [PLACE]
+    templates = template or [LABEL]
     read = _open(using)
-    classes = _told(lambda: class_vectors(read.model, _texts("--labels", names), _texts("--template", templates)))
+    classes = _told(lambda: class_embeddings(read.model, _texts("--labels", names), _texts("--template", templates)))
     gallery = _look(read, source)
-    shares = certainty(read.model, gallery.vectors @ classes.T)
+    shares = label_probabilities(read.model, gallery.vectors @ classes.T)
     best = shares.argmax(1).tolist()
     if using.as_json:
         rows = [
@@ -152,7 +152,7 @@ def search(
     sheet
         A PNG to write with the pictures found.
     """
-    from unstir.models.lookup import nearest
+    from unstir.models.zero_shot import nearest
 
     if (words is None) == (like is None):
         raise UserError("give either --words or --like, to say what to look for")
@@ -206,7 +206,7 @@ def direction(
     """
     import torch
 
-    from unstir.models.lookup import moved, nearest
+    from unstir.models.zero_shot import apply_direction, nearest
 
     if start is not None and words is not None:
         raise UserError("give either --start or --words, or neither")
@@ -221,7 +221,7 @@ def direction(
         row = int(nearest(difference[0], gallery.vectors, 1).rows)
         begin = gallery.vectors[row : row + 1]
         say(f"beginning at {gallery.entries[row].key}, the nearest to {before!r}")
-    found = nearest(torch.cat([begin, moved(begin, *difference, strength)]), gallery.vectors, n)
+    found = nearest(torch.cat([begin, apply_direction(begin, *difference, strength)]), gallery.vectors, n)
     hits = [hits_of(gallery, *pair) for pair in zip(found.rows.tolist(), found.cosines.tolist(), strict=True)]
     if using.as_json:
         print_json({"model": read.name, "start": plain(hits[0]), "found": plain(hits[1])})
@@ -238,7 +238,7 @@ def _open(using: Using) -> "ReadClip":
     device = checked_device(using.device)
 
     from unstir.interop.clip import clip_at
-    from unstir.weights.modelfile import DEFAULT_CLIP
+    from unstir.weights.model_file import DEFAULT_CLIP
 
     if using.model is None and not DEFAULT_CLIP.exists():
         raise UserError("this installation ships no CLIP; name one with --model")
@@ -276,11 +276,11 @@ def _query(read: "ReadClip", words: str | None, like: Path | None) -> "Tensor":
     return _look(read, like).vectors
 
 
-def _look(read: "ReadClip", source: Path) -> "Gallery":
-    from unstir.interop.gallery import looked_at
+def _look(read: "ReadClip", source: Path) -> "ImageIndex":
+    from unstir.interop.image_index import embed_images
 
     with bar("looking at pictures", 1) as progress:
-        gallery = looked_at(read, source, lambda done, total: progress(done / total, f"{done:,} of {total:,}"))
+        gallery = embed_images(read, source, lambda done, total: progress(done / total, f"{done:,} of {total:,}"))
     for problem in gallery.problems[:SHOWN_PROBLEMS]:
         say(f"left out {problem.key}: {problem.what}")
     if len(gallery.problems) > SHOWN_PROBLEMS:

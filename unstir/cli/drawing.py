@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from unstir.diffusion.denoiser import Denoiser
     from unstir.diffusion.sampler import Step
     from unstir.models.clip import Clip
-    from unstir.weights.modelfile import Loaded
+    from unstir.weights.model_file import Loaded
 
 Request = dict[str, Any]
 
@@ -36,7 +36,7 @@ def open_model(model: Path | None, device: str, dtype: str | None = None, steps:
     """
     import torch
 
-    from unstir.weights.modelfile import DEFAULT, load_model
+    from unstir.weights.model_file import DEFAULT, load_model
 
     if model is None and not DEFAULT.exists():
         raise UserError("this installation ships no default model; name one with --model")
@@ -66,8 +66,8 @@ class Judge:
 
     def guidance(self, loaded: "Loaded", prompt: str, seed: int, wish: Mapping[str, Any]) -> "Callable[..., Denoiser]":
         """The wrapper of a denoiser that a wish asks for."""
-        from unstir.diffusion.steering import likeness, steer
-        from unstir.models.augment import DIALS, jitter
+        from unstir.diffusion.gradient_guidance import augmented_cosine, guide_by_gradient
+        from unstir.models.augment import JITTER_PARAMETERS, jitter
         from unstir.models.pixels import resized
 
         model, side = loaded.model, self.clip.shape[-1]
@@ -78,13 +78,15 @@ class Judge:
         def embed(pictures: "Tensor") -> "Tensor":
             return self.clip.embed_pictures(resized(pictures, side))
 
-        towards = likeness(embed, self.clip.embed_words([prompt])[0], seed, jitter, DIALS, views)
-        return partial(steer, towards=[towards], scale=scale, schedule=model.schedule, std=model.config.sigma_data)
+        towards = augmented_cosine(embed, self.clip.embed_words([prompt])[0], seed, jitter, JITTER_PARAMETERS, views)
+        return partial(
+            guide_by_gradient, towards=[towards], scale=scale, schedule=model.schedule, std=model.config.sigma_data
+        )
 
 
 def open_judge(clip: Path | None, loaded: "Loaded") -> Judge:
     """The CLIP of this path, or the one that ships with the package; UserError where it cannot read these pictures."""
-    from unstir.weights.modelfile import DEFAULT_CLIP, find_model, load_clip
+    from unstir.weights.model_file import DEFAULT_CLIP, find_model, load_clip
 
     if clip is None and not DEFAULT_CLIP.exists():
         raise UserError("this installation ships no CLIP; name one with --clip")

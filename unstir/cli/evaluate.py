@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unstir.evaluate.material import Subject
     from unstir.evaluate.vectors import ClipVectors
     from unstir.models.diffusion import Sampling
-    from unstir.weights.modelfile import Loaded
+    from unstir.weights.model_file import Loaded
 
 _QUIET = 30.0  # seconds between two lines where no terminal shows a bar
 
@@ -93,7 +93,7 @@ def evaluate(
     from unstir.evaluate.plain import lines
     from unstir.evaluate.real import open_real
     from unstir.evaluate.report import HTML_FILE, JSON_FILE, write_report
-    from unstir.weights.modelfile import load_model
+    from unstir.weights.model_file import load_model
 
     if held_out is not None and data in BUILT_IN and not Path(data).exists():
         raise UserError(f"the built-in set {data} knows what it holds out; leave out --held-out")
@@ -158,7 +158,7 @@ def _subject(loaded: "Loaded", sampling: "Sampling", likelihood: bool) -> "Subje
     from unstir.evaluate.generation import batch_drawer, check_prompts
     from unstir.evaluate.likelihood import bits_of
     from unstir.evaluate.material import Subject
-    from unstir.weights.modelfile import load_model
+    from unstir.weights.model_file import load_model
 
     model = loaded.model
     name = str(loaded.notes.get("name", _stem(loaded.path)))
@@ -205,7 +205,7 @@ def _judge(clip: Path | None, features: str, device: str, cache: Path) -> "ClipV
     """The CLIP that judges; None where none is asked for and none needed."""
     from unstir.evaluate.shelf import Shelf
     from unstir.evaluate.vectors import ClipVectors
-    from unstir.weights.modelfile import DEFAULT_CLIP, find_model, load_clip
+    from unstir.weights.model_file import DEFAULT_CLIP, find_model, load_clip
 
     if clip is None and features == "raw":
         return None

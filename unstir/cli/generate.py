@@ -11,13 +11,13 @@ from cyclopts import Parameter
 from unstir.cli.drawing import Judge, Request, draw, open_judge, open_model, pixels_of, request_of
 from unstir.cli.progress import bar, say
 from unstir.errors import UserError
-from unstir.text.vocabulary import respelt, told, unknown_words, words_of
+from unstir.text.vocabulary import correct_spelling, unknown_word_notes, unknown_words, words_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from unstir.weights.modelfile import Loaded
+    from unstir.weights.model_file import Loaded
 
 
 def generate(
@@ -86,10 +86,10 @@ def generate(
         say(f"note: this model was trained at {side} pixels; other sizes are drawn, but less well")
     known = loaded.notes.get("words") or words_of(f"{prompt} {negative}")
     if not as_written:
-        prompt, mended = respelt(prompt, known)
+        prompt, mended = correct_spelling(prompt, known)
         for wrong, right in mended.items():
             say(f"note: drawing {right!r} for {wrong!r}, which was not in the training words (--as-written keeps it)")
-    for line in told(unknown_words(f"{prompt} {negative}", known)):
+    for line in unknown_word_notes(unknown_words(f"{prompt} {negative}", known)):
         say(f"note: {line}")
     dials = {"steps": steps, "guidance_scale": guidance, "sampler": sampler}
     first = request_of(loaded, prompt, negative, seed, size, **dials)

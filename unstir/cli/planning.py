@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from unstir.data.pictures import Pictures
     from unstir.models.clip import Clip
     from unstir.models.diffusion import Diffusion, Sampling
+    from unstir.train.batch_sources import Model
     from unstir.train.config import TrainConfig
-    from unstir.train.feed import Model
     from unstir.train.recipe import ClipRecipe, Recipe
-    from unstir.weights.modelfile import Loaded
+    from unstir.weights.model_file import Loaded
 
 
 def plan_run(
@@ -29,13 +29,15 @@ def plan_run(
     budget: seconds, of which those since `began` are spent.  clip: whether to train a CLIP rather than what draws.
     """
     from unstir.models.diffusion import Diffusion, Sampling
-    from unstir.train import plan, plan_clip, runfolder
-    from unstir.train.begin import known_words, new_model
+    from unstir.train import auto_clip_recipe as plan_clip
+    from unstir.train import auto_recipe as plan
+    from unstir.train import run_folder as runfolder
     from unstir.train.distributed import is_first
+    from unstir.train.new_run import known_words, new_model
     from unstir.train.recipe import Recipe
 
     on_gpu = device.startswith("cuda")
-    letter = (plan_clip.clip_dial if clip else plan.dial)(size, budget, on_gpu)
+    letter = (plan_clip.choose_clip_size if clip else plan.choose_size)(size, budget, on_gpu)
     pictures = prepared(folder, lambda: _read(data, folder, budget, on_gpu))
     chosen = plan_clip.clip_recipe_for(pictures, letter) if clip else plan.recipe_for(pictures, letter)
     chosen = replace(chosen, train=replace(chosen.train, seed=seed))
@@ -66,11 +68,11 @@ def plan_run(
 
 def follow(data: str, folder: Path, name: str, seed: int, start: Path | None = None) -> None:
     """Begin a run by a named recipe. start: a model to go on from."""
-    import recipes
+    from unstir import recipes
     from unstir.models.diffusion import Sampling
-    from unstir.train import runfolder
-    from unstir.train.begin import known_words, new_model, started
+    from unstir.train import run_folder as runfolder
     from unstir.train.distributed import is_first
+    from unstir.train.new_run import known_words, model_from, new_model
     from unstir.train.recipe import Recipe
 
     recipe = recipes.named(name)
@@ -80,7 +82,7 @@ def follow(data: str, folder: Path, name: str, seed: int, start: Path | None = N
     pictures = prepared(folder, lambda: _read_for(recipe, data, folder))
     if start is not None:
         assert isinstance(recipe, Recipe)
-        model: Diffusion | Clip = started(recipe, pictures, _copied(start, folder).model)
+        model: Diffusion | Clip = model_from(recipe, pictures, _copied(start, folder).model)
     else:
         model = new_model(recipe, pictures)
     say(f"recipe {name}: {recipe.train.images:,} pictures, {recipe.train.images / len(pictures):.0f} passes")
@@ -102,17 +104,18 @@ def plan_further(data: str, start: Path, folder: Path, budget: float, *, seed: i
 
     budget: seconds, of which those since `began` are spent.
     """
-    from unstir.train import plan, runfolder
-    from unstir.train.begin import known_words, started
+    from unstir.train import auto_recipe as plan
+    from unstir.train import run_folder as runfolder
     from unstir.train.distributed import is_first
-    from unstir.weights.modelfile import find_model, load_model
+    from unstir.train.new_run import known_words, model_from
+    from unstir.weights.model_file import find_model, load_model
 
     shape = load_model(find_model(start)).model.shape
     pictures = prepared(folder, lambda: _read_like(shape, data, folder))
     loaded = _copied(start, folder)
     recipe = plan.recipe_from(loaded.model, loaded.sampling, pictures)
     recipe = replace(recipe, train=replace(recipe.train, seed=seed))
-    model = started(recipe, pictures, loaded.model).to(device)
+    model = model_from(recipe, pictures, loaded.model).to(device)
     config, rate = timed(folder, model, pictures, recipe.train, recipe.prompts, loaded.sampling, budget, began)
     # What the model knew before it still half knows; what it is shown now comes first.
     words = list(dict.fromkeys([*known_words(recipe, pictures), *loaded.notes.get("words", [])]))
@@ -140,26 +143,26 @@ def _copied(start: Path, folder: Path) -> "Loaded":
 
     import torch
 
-    from unstir.train import runfolder
-    from unstir.train.distributed import is_first, meet
-    from unstir.weights.modelfile import find_model, load_model
+    from unstir.train import run_folder as runfolder
+    from unstir.train.distributed import barrier, is_first
+    from unstir.weights.model_file import find_model, load_model
 
     loaded = load_model(find_model(start), dtype=torch.float32)
     if is_first():
         shutil.copyfile(loaded.path, folder / runfolder.START)
-    meet()
+    barrier()
     return loaded
 
 
 def prepared(folder: Path, read: Callable[[], None]) -> "Pictures":
     """The packed pictures of the folder, after the first process has read them."""
     from unstir.data.pictures import Pictures
-    from unstir.train import runfolder
-    from unstir.train.distributed import is_first, meet
+    from unstir.train import run_folder as runfolder
+    from unstir.train.distributed import barrier, is_first
 
     if is_first():
         read()
-    meet()
+    barrier()
     return Pictures.load(folder / runfolder.PICTURES)
 
 
@@ -177,18 +180,18 @@ def timed(
 
     Returns how many it trains on in a second, too.
     """
-    from unstir.train import plan
-    from unstir.train.feed import feed
+    from unstir.train import auto_recipe as plan
+    from unstir.train.batch_sources import batch_source
     from unstir.train.loop import Run
 
     say("measuring how fast this machine trains …")
-    trial = Run(folder, model, pictures, config, *feed(model, pictures, config))
+    trial = Run(folder, model, pictures, config, *batch_source(model, pictures, config))
     try:
-        look = plan.seconds_a_look(trial, prompts, sampling)
+        look = plan.evaluation_seconds(trial, prompts, sampling)
         rate = plan.measured_rate(trial, seconds=min(6.0, budget / 10))
     finally:
         trial.release()
-    looks, seconds = plan.shares(budget - (time.monotonic() - began), look)
+    looks, seconds = plan.split_budget(budget - (time.monotonic() - began), look)
     if rate * seconds < config.batch_size:
         say(f"note: {duration(budget)} is too little for more than a single step; this will take longer, and be poor")
     return plan.with_images(config, int(rate * seconds), looks), rate
@@ -210,7 +213,8 @@ def _read(data: str, folder: Path, budget: float, on_gpu: bool) -> None:
     from unstir.data.check import check
     from unstir.data.named import open_named
     from unstir.data.pictures import Pictures, pack
-    from unstir.train import plan, runfolder
+    from unstir.train import auto_recipe as plan
+    from unstir.train import run_folder as runfolder
 
     found = open_named(data)
     if isinstance(found, Pictures):
@@ -232,13 +236,13 @@ def _read_for(recipe: "Recipe | ClipRecipe", data: str, folder: Path) -> None:
     """Pack what the recipe wants of the data into the folder."""
     from unstir.data.named import open_named
     from unstir.data.pictures import Pictures
-    from unstir.train import runfolder
-    from unstir.train.begin import packed
+    from unstir.train import run_folder as runfolder
+    from unstir.train.new_run import pack_for
 
     found = open_named(data, size=recipe.side)
     count = len(found if isinstance(found, Pictures) else found.entries)
     with bar("reading pictures", count) as progress:
-        _, problems = packed(found, recipe, folder / runfolder.PICTURES, lambda done, _: progress(done))
+        _, problems = pack_for(found, recipe, folder / runfolder.PICTURES, lambda done, _: progress(done))
     for problem in problems:
         say(f"left out {problem.key}: {problem.what}")
 
@@ -250,10 +254,11 @@ def plan_tuning(data: str, model: Path, folder: Path, budget: float, *, seed: in
     """
     import shutil
 
-    from unstir.train import plan, runfolder
+    from unstir.train import auto_recipe as plan
+    from unstir.train import run_folder as runfolder
     from unstir.train.distributed import is_first
     from unstir.train.tuning import FEW, Tuning, tuning, tuning_config
-    from unstir.weights.modelfile import find_model, load_model
+    from unstir.weights.model_file import find_model, load_model
 
     loaded = load_model(find_model(model))
     source = runfolder.read_plan(Path(data)) if runfolder.exists(Path(data)) else None
@@ -284,7 +289,7 @@ def _read_like(shape: tuple[int, int, int], data: str, folder: Path) -> None:
     """Pack pictures of this shape, (C, S, S), into the folder. data: as for training, or a run folder."""
     from unstir.data.named import open_named
     from unstir.data.pictures import Pictures, pack
-    from unstir.train import runfolder
+    from unstir.train import run_folder as runfolder
     from unstir.train.batches import split
 
     channels, side, _ = shape

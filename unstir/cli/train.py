@@ -68,12 +68,12 @@ def train(
     chosen = checked_device(device)
 
     from unstir.cli.planning import follow, plan_further, plan_run
-    from unstir.train.distributed import together
-    from unstir.weights.modelfile import DEFAULT, DEFAULT_CLIP, shipped
+    from unstir.train.distributed import joined_processes
+    from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, resolve_default
 
-    start = start and shipped(start, DEFAULT)
-    judge = judge and shipped(judge, DEFAULT_CLIP)
-    with together(chosen) as own:
+    start = start and resolve_default(start, DEFAULT)
+    judge = judge and resolve_default(judge, DEFAULT_CLIP)
+    with joined_processes(chosen) as own:
 
         def plan() -> None:
             if recipe is not None:

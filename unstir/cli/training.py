@@ -13,7 +13,7 @@ from unstir.errors import UserError
 
 if TYPE_CHECKING:
     from unstir.train.loop import Run
-    from unstir.train.runfolder import Begun
+    from unstir.train.run_folder import RunFile
 
 
 def parse_duration(text: str) -> float:
@@ -50,10 +50,10 @@ def carry_on(
     command: continues the run.  board: write TensorBoard files too.  judge: a CLIP that scores what the model draws.
     UserError for what cannot be.
     """
-    from unstir.train import runfolder
-    from unstir.train.distributed import agreed, is_first, meet
+    from unstir.train import run_folder as runfolder
+    from unstir.train.distributed import any_process, barrier, is_first
 
-    if agreed(runfolder.exists(folder)):
+    if any_process(runfolder.exists(folder)):
         before = runfolder.read_plan(folder).data
         if Path(before) != Path(data):
             raise UserError(f"{folder} is a run on {before}, not on {data}; continue that one, or name another --run")
@@ -62,20 +62,20 @@ def carry_on(
         if is_first():
             _check_free(folder)
         plan()
-        meet()
+        barrier()
     opened, begun = runfolder.open_run(folder, device)
-    with runfolder.alone(folder) if is_first() else nullcontext():
+    with runfolder.exclusive(folder) if is_first() else nullcontext():
         measure = None if judge is None or not is_first() else _judged(opened, begun, judge, device)
         _train(opened, begun, board, shlex.join(command), measure)
 
 
 def _check_free(folder: Path) -> None:
     """UserError where no run can begin."""
-    from unstir.train import runfolder
+    from unstir.train import run_folder as runfolder
 
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--run {folder} is a file; name a folder")
-    if not runfolder.free(folder):
+    if not runfolder.is_free(folder):
         raise UserError(f"{folder} is not empty and holds no run; name another folder with --run")
 
 
@@ -83,13 +83,13 @@ _JUDGED = 16
 """Pictures that are drawn and judged at every look."""
 
 
-def _judged(run: "Run[Any]", begun: "Begun", path: Path, device: str) -> "Callable[[Run[Any]], Mapping[str, float]]":
+def _judged(run: "Run[Any]", begun: "RunFile", path: Path, device: str) -> "Callable[[Run[Any]], Mapping[str, float]]":
     """What a CLIP says, every so many pictures, of what the model draws: of held-out captions where there are any."""
     from unstir.evaluate.small import small_evaluation
     from unstir.models.consistency import Consistency
     from unstir.models.diffusion import Diffusion
     from unstir.train.validation import held_back
-    from unstir.weights.modelfile import find_model, load_clip
+    from unstir.weights.model_file import find_model, load_clip
 
     model = run.model.student if isinstance(run.model, Consistency) else run.model
     if not isinstance(model, Diffusion):
@@ -112,12 +112,12 @@ def _judged(run: "Run[Any]", begun: "Begun", path: Path, device: str) -> "Callab
 
 def _train(
     run: "Run[Any]",
-    begun: "Begun",
+    begun: "RunFile",
     board: bool,
     command: str,
     measure: "Callable[[Run[Any]], Mapping[str, float]] | None",
 ) -> None:
-    from unstir.train import runfolder
+    from unstir.train import run_folder as runfolder
     from unstir.train.distributed import is_first
     from unstir.train.loop import Diverged, train
     from unstir.train.samples import sampler
@@ -165,7 +165,7 @@ def _train(
         say("try: " + shlex.join([*trial, "--model", str(run.folder)]))
 
 
-def _trial(run: "Run[Any]", begun: "Begun") -> list[str]:
+def _trial(run: "Run[Any]", begun: "RunFile") -> list[str]:
     """A command to try the model with; none for a CLIP of built-in pictures, which lie in no folder to search."""
     from unstir.models.clip import Clip
 

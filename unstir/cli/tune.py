@@ -52,12 +52,12 @@ def tune(
     chosen = checked_device(device)
 
     from unstir.cli.planning import plan_tuning
-    from unstir.train.distributed import together
-    from unstir.weights.modelfile import DEFAULT, DEFAULT_CLIP, shipped
+    from unstir.train.distributed import joined_processes
+    from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, resolve_default
 
-    source = shipped(model, DEFAULT)
-    judge = judge and shipped(judge, DEFAULT_CLIP)
-    with together(chosen) as own:
+    source = resolve_default(model, DEFAULT)
+    judge = judge and resolve_default(judge, DEFAULT_CLIP)
+    with joined_processes(chosen) as own:
 
         def plan() -> None:
             plan_tuning(data, source, run, seconds, seed=seed, device=own, began=began)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unstir.diffusion.denoiser import Denoiser, times
+from unstir.diffusion.denoiser import Denoiser, full_time
 from unstir.diffusion.sampler import Level, Noise, chain_noise, step_to
 
 
@@ -101,7 +101,7 @@ def bits_per_dim(
     terms = [prior_term(x0, levels[0])]
     for i, (t, s) in enumerate(pairwise(levels)):
         xt = t.alpha * x0 + t.sigma * noise(i)
-        x0_hat = denoise(xt, times(t.t, xt), cond)
+        x0_hat = denoise(xt, full_time(t.t, xt), cond)
         terms.append(step_term(x0, x0_hat, t, s) if s.sigma else data_term(x0, x0_hat, t, bins))
     table = torch.stack([term.double() for term in terms]) / (x0[0].numel() * math.log(2))
     spread = table.sum(0).std(correction=1).item() / math.sqrt(len(x0)) if len(x0) > 1 else math.nan

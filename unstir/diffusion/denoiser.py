@@ -73,6 +73,6 @@ def gaussian_denoiser(mean: Tensor, std: Tensor, schedule: NoiseSchedule) -> Den
     return denoise
 
 
-def times(t: float, xt: Tensor) -> Tensor:
+def full_time(t: float, xt: Tensor) -> Tensor:
     """One time for a whole batch: (B,) float64 on the device of xt."""
     return torch.full((xt.shape[0],), t, dtype=torch.float64, device=xt.device)

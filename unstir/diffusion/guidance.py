@@ -76,12 +76,12 @@ def _away_from(
     return guided
 
 
-def clip(denoise: Denoiser, low: float = -1.0, high: float = 1.0) -> Denoiser:
+def clip_range(denoise: Denoiser, low: float = -1.0, high: float = 1.0) -> Denoiser:
     """Keep every predicted picture within the range that pictures have."""
     return lambda xt, t, cond: denoise(xt, t, cond).clamp(low, high)
 
 
-def threshold(denoise: Denoiser, percentile: float = 0.995) -> Denoiser:
+def dynamic_threshold(denoise: Denoiser, percentile: float = 0.995) -> Denoiser:
     """Dynamic thresholding: when a predicted picture overshoots [-1, 1], clip it at a percentile of itself and rescale.
 
     Keeps colours from saturating under strong guidance. percentile: of |x0| per picture, in (0, 1].

@@ -37,7 +37,7 @@ def philox(counter: NDArray[np.uint32], key: tuple[int, int]) -> NDArray[np.uint
     return np.stack([c0, c1, c2, c3], axis=1).astype(np.uint32)
 
 
-def bits(seed: int, step: int, count: int, stream: int = SAMPLING) -> NDArray[np.uint32]:
+def random_words(seed: int, step: int, count: int, stream: int = SAMPLING) -> NDArray[np.uint32]:
     """`count` uniform 32-bit words: key = the 64-bit seed, counter = (block, 0, step, stream)."""
     counter = np.zeros((-(-count // 4), 4), dtype=np.uint32)
     counter[:, 0] = np.arange(len(counter), dtype=np.uint32)
@@ -53,7 +53,7 @@ def normal(shape: Sequence[int], seed: int, step: int, stream: int = SAMPLING) -
     Box and Muller 1958, in float64, so that the float32 result hardly depends on the platform's logarithm.
     """
     count = int(np.prod(shape))
-    uniform = (bits(seed, step, 2 * (-(-count // 2)), stream).astype(np.float64) + 0.5) / 2**32
+    uniform = (random_words(seed, step, 2 * (-(-count // 2)), stream).astype(np.float64) + 0.5) / 2**32
     radius = np.sqrt(-2 * np.log(uniform[0::2]))
     angle = 2 * np.pi * uniform[1::2]
     pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
@@ -65,10 +65,10 @@ def batch_normal(shape: Sequence[int], seeds: Sequence[int], step: int, stream: 
     return torch.stack([normal(shape, seed, step, stream) for seed in seeds])
 
 
-def mixed(*words: int) -> int:
+def derive_seed(*words: int) -> int:
     """One 63-bit seed from several whole numbers, for generators that take one seed (torch.Generator)."""
     state = 0
     for word in words:
-        a, b = bits((state ^ word) & 0xFFFFFFFFFFFFFFFF, 0, 2, TRAINING).tolist()
+        a, b = random_words((state ^ word) & 0xFFFFFFFFFFFFFFFF, 0, 2, TRAINING).tolist()
         state = (a << 32) | b
     return state >> 1

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from unstir.diffusion.denoiser import Denoiser, times
+from unstir.diffusion.denoiser import Denoiser, full_time
 from unstir.diffusion.prediction import eps_of
 from unstir.diffusion.schedule import NoiseSchedule
 
@@ -114,7 +114,7 @@ def _walk(
     last = len(levels) - 2
     x0_before: Tensor | None = None
     for i, (t, s) in enumerate(pairwise(levels)):
-        x0 = denoise(xt, times(t.t, xt), cond)
+        x0 = denoise(xt, full_time(t.t, xt), cond)
         yield Step(i, t.t, xt, x0)
         if i == last:
             return
@@ -175,7 +175,7 @@ def heun(
     13 times worse on grids even in t (Gaussian data).
     """
     for i, (t, s) in enumerate(pairwise(levels)):
-        x0 = denoise(xt, times(t.t, xt), cond)
+        x0 = denoise(xt, full_time(t.t, xt), cond)
         yield Step(i, t.t, xt, x0)
         if s.sigma == 0:
             return
@@ -183,7 +183,7 @@ def heun(
         if t.alpha == 0:
             xt = guess
             continue
-        ahead = denoise(guess, times(s.t, xt), cond)
+        ahead = denoise(guess, full_time(s.t, xt), cond)
         eps = (eps_of(x0, xt, t.alpha, t.sigma) + eps_of(ahead, guess, s.alpha, s.sigma)) * 0.5
         xt = xt * (s.alpha / t.alpha) + eps * (s.sigma - t.sigma * s.alpha / t.alpha)
 

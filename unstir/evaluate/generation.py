@@ -16,7 +16,7 @@ import torch
 
 from unstir.diffusion.denoiser import Denoiser
 from unstir.diffusion.grid import time_grid
-from unstir.diffusion.guidance import clip, guide, threshold
+from unstir.diffusion.guidance import clip_range, dynamic_threshold, guide
 from unstir.diffusion.noise import batch_normal
 from unstir.diffusion.sampler import levels_of, named_sampler
 from unstir.errors import UserError
@@ -70,7 +70,7 @@ def together(model: Diffusion, sampling: Sampling) -> Denoiser:
         interval=sampling.interval,
         join=lambda words, nothing: words.join(nothing.repeat(len(words.tokens))),
     )
-    return clip(denoise) if sampling.threshold == 1 else threshold(denoise, sampling.threshold)
+    return clip_range(denoise) if sampling.threshold == 1 else dynamic_threshold(denoise, sampling.threshold)
 
 
 def check_prompts(model: Diffusion, prompts: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unstir.data.order import order
-from unstir.diffusion.noise import mixed
+from unstir.diffusion.noise import derive_seed
 from unstir.errors import UserError
 from unstir.evaluate.held_out import Split
 from unstir.evaluate.rows import Indices
@@ -53,7 +53,7 @@ def choose(split: Split, count: int, seed: int) -> Choice:
         if not len(rows):
             rest.append(rows)
             continue
-        mixed_up = rows[order(len(rows), mixed(seed, stream), 0, len(rows))]
+        mixed_up = rows[order(len(rows), derive_seed(seed, stream), 0, len(rows))]
         taken = min(-(-count // sides) if side == 0 else count // sides, len(rows) // 2)
         prompts += [Prompt(sides * i + side, int(row), side == 1) for i, row in enumerate(mixed_up[:taken])]
         rest.append(mixed_up[taken:])

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from unstir.errors import UserError
-from unstir.weights.modelfile import read_header
+from unstir.weights.model_file import read_header
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _NAMED = 3  # tensors that a complaint lists

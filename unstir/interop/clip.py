@@ -15,11 +15,11 @@ from unstir.data.transforms import fit
 from unstir.errors import UserError
 from unstir.interop import huggingface, openclip
 from unstir.interop.checkpoint import PICKLED, fill, refusal, tensor_files
-from unstir.interop.preparation import Preparation, prepared
-from unstir.models.build import frozen
+from unstir.interop.preprocessing import Preprocessing, preprocess
+from unstir.models.build import dataclass_from
 from unstir.models.clip import Clip, ClipConfig
 from unstir.text.clip_tokenizer import ClipTokenizer
-from unstir.weights.modelfile import HEADER, find_model, load_clip, read_header
+from unstir.weights.model_file import HEADER, find_model, load_clip, read_header
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class ReadClip:
 
     model: Clip
     name: str
-    preparation: Preparation | None = None
+    preparation: Preprocessing | None = None
 
     def pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         """A decoded picture ("RGB" or "RGBA", any size) as (S, S, C) uint8 for `models.pixels.to_model`."""
         if self.preparation is not None:
-            return prepared(image, self.preparation)
+            return preprocess(image, self.preparation)
         channels, side, _ = self.model.shape
         return fit(image, side, channels)
 
@@ -64,7 +64,7 @@ def clip_at(path: Path, device: str = "cpu") -> ReadClip:
     notes = json.loads(read_header(path)[0][HEADER]).get("notes", {})
     try:
         said = notes.get("preparation")
-        preparation = None if said is None else frozen(Preparation, said)
+        preparation = None if said is None else dataclass_from(Preprocessing, said)
         if preparation is not None and (3, preparation.size, preparation.size) != model.shape:
             raise ValueError(f"{preparation.size} pixels are not what the model reads")
     except (ValueError, TypeError, AttributeError) as error:

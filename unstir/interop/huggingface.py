@@ -6,10 +6,10 @@ from typing import Any
 
 from unstir.errors import UserError
 from unstir.interop.checkpoint import Origin, flat, number, numbers, read_object, together, whole
-from unstir.interop.preparation import Preparation
+from unstir.interop.preprocessing import Preprocessing
 from unstir.models.clip import ClipConfig
+from unstir.nn.clip_text import ClipTextConfig
 from unstir.nn.vision import VisionConfig
-from unstir.nn.words import ClipTextConfig
 
 CONFIG, WEIGHTS = "config.json", "model"
 
@@ -20,7 +20,7 @@ NOT_WEIGHTS = ("text_model.embeddings.position_ids", "vision_model.embeddings.po
 """0, 1, 2, … which older versions saved as if they were weights."""
 
 
-def read_config(folder: Path) -> tuple[ClipConfig, Preparation]:
+def read_config(folder: Path) -> tuple[ClipConfig, Preprocessing]:
     """What the folder says of its model and its pictures. UserError where that is missing, ValueError where not ours.
 
     Values that are left out are those of openai/clip-vit-base-patch32, as in `transformers`.
@@ -113,7 +113,7 @@ def _part(config: Mapping[str, Any], key: str) -> dict[str, Any]:
     return value or {}
 
 
-def _read_preparation(folder: Path, size: int) -> tuple[Preparation, tuple[float, ...], tuple[float, ...]]:
+def _read_preparation(folder: Path, size: int) -> tuple[Preprocessing, tuple[float, ...], tuple[float, ...]]:
     """How pictures are cut to `size`, and the mean and standard deviation of their channels in [0, 1]."""
     path = folder / "preprocessor_config.json"
     if not path.is_file() and (folder / "processor_config.json").is_file():  # as newer versions save it
@@ -127,7 +127,7 @@ def _read_preparation(folder: Path, size: int) -> tuple[Preparation, tuple[float
         raise UserError(f"{path} wants pictures in a way that is not known here: {error}") from None
 
 
-def _preparation(said: Mapping[str, Any], size: int) -> Preparation:
+def _preparation(said: Mapping[str, Any], size: int) -> Preprocessing:
     filter_ = said.get("resample", 3)
     side = said.get("size", 224)
     if not said.get("do_resize", True) or not isinstance(filter_, int):
@@ -135,13 +135,13 @@ def _preparation(said: Mapping[str, Any], size: int) -> Preparation:
     if isinstance(side, dict) and "shortest_edge" not in side:
         if (whole(side, "height"), whole(side, "width")) != (size, size):
             raise ValueError(f"size is {side}, and the model reads {size} pixels")
-        return Preparation(size, filter=filter_)
+        return Preprocessing(size, filter=filter_)
     crop = said.get("crop_size", 224)
     crop = crop if isinstance(crop, dict) else {"height": crop, "width": crop}
     if not said.get("do_center_crop", True) or (whole(crop, "height"), whole(crop, "width")) != (size, size):
         raise ValueError(f"crop_size is {said.get('crop_size')}, and the model reads {size} pixels")
     shorter = whole(side, "shortest_edge") if isinstance(side, dict) else whole(said, "size", 224)
-    return Preparation(size, shorter, filter_)
+    return Preprocessing(size, shorter, filter_)
 
 
 def _normalisation(said: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from unstir.interop.checkpoint import Origin, flat, number, numbers, read_object, transposed, whole
-from unstir.interop.preparation import Preparation
+from unstir.interop.preprocessing import Preprocessing
 from unstir.models.clip import ClipConfig
+from unstir.nn.clip_text import ClipTextConfig
 from unstir.nn.vision import VisionConfig
-from unstir.nn.words import ClipTextConfig
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model"
 
@@ -71,7 +71,7 @@ OFF = frozenset(
 """What would make it another network, and so must be off or left out."""
 
 
-def read_config(folder: Path, tensors: Iterable[str]) -> tuple[ClipConfig, Preparation]:
+def read_config(folder: Path, tensors: Iterable[str]) -> tuple[ClipConfig, Preprocessing]:
     """What the folder says of its model and its pictures. UserError where that is missing, ValueError where not ours.
 
     tensors: the names of all there are; with a bias of the cosines among them, the model was trained as SigLIP.
@@ -179,9 +179,9 @@ def _one_of(section: Mapping[str, Any], key: str, *accepted: str) -> str:
     return str(value)
 
 
-def _preparation(said: Mapping[str, Any], size: int) -> Preparation:
+def _preparation(said: Mapping[str, Any], size: int) -> Preprocessing:
     filter_ = {"bicubic": 3, "random": 3, "bilinear": 2}[
         _one_of(said, "interpolation", "bicubic", "random", "bilinear")
     ]
     squash = _one_of(said, "resize_mode", "shortest", "squash") == "squash"
-    return Preparation(size, 0 if squash else size, filter_)
+    return Preprocessing(size, 0 if squash else size, filter_)

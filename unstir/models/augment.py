@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-DIALS = 4
+JITTER_PARAMETERS = 4
 """Numbers that `jitter` needs for each picture."""
 
 

@@ -8,12 +8,12 @@ from torch import nn
 
 from unstir.models.clip import Clip, ClipConfig
 from unstir.models.diffusion import Diffusion, DiffusionConfig, Sampling
+from unstir.nn.clip_text import ClipTextConfig
 from unstir.nn.dit import DiTConfig
 from unstir.nn.layout import LayoutConfig
 from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
 from unstir.nn.vision import VisionConfig
-from unstir.nn.words import ClipTextConfig
 from unstir.text.clip_tokenizer import tokenizer_of
 from unstir.text.tokenizer import Tokenizer
 
@@ -69,28 +69,33 @@ def diffusion_config(values: Mapping[str, Any]) -> DiffusionConfig:
     network, text, layout = dict(rest.pop("network", {})), rest.pop("text", {}), rest.pop("layout", None)
     match network.pop("kind", None):
         case "dit":
-            net: DiTConfig | UNetConfig = frozen(DiTConfig, network)
+            net: DiTConfig | UNetConfig = dataclass_from(DiTConfig, network)
         case "unet":
-            net = frozen(UNetConfig, network)
+            net = dataclass_from(UNetConfig, network)
         case kind:
             raise ValueError(f"there is no network {kind!r}; there are: dit, unet")
-    reader = None if layout is None else frozen(LayoutConfig, layout)
-    return frozen(DiffusionConfig, {**rest, "network": net, "text": frozen(TextConfig, text), "layout": reader})
+    reader = None if layout is None else dataclass_from(LayoutConfig, layout)
+    return dataclass_from(
+        DiffusionConfig, {**rest, "network": net, "text": dataclass_from(TextConfig, text), "layout": reader}
+    )
 
 
 def clip_config(values: Mapping[str, Any]) -> ClipConfig:
     """ClipConfig from nested dictionaries."""
     rest = dict(values)
     vision, text = rest.pop("vision", {}), rest.pop("text", {})
-    return frozen(ClipConfig, {**rest, "vision": frozen(VisionConfig, vision), "text": frozen(ClipTextConfig, text)})
+    return dataclass_from(
+        ClipConfig,
+        {**rest, "vision": dataclass_from(VisionConfig, vision), "text": dataclass_from(ClipTextConfig, text)},
+    )
 
 
 def sampling_of(values: Mapping[str, Any]) -> Sampling:
     """The dials of a request from a dictionary; missing ones keep their default."""
-    return replace(Sampling(), **vars(frozen(Sampling, values)))
+    return replace(Sampling(), **vars(dataclass_from(Sampling, values)))
 
 
-def frozen(kind: type[T], values: Mapping[str, Any]) -> T:
+def dataclass_from(kind: type[T], values: Mapping[str, Any]) -> T:
     """A dataclass from a dictionary, lists as tuples; ValueError names fields that it does not have or misses."""
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     unknown = set(values) - known

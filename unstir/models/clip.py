@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unstir.models.across import place
-from unstir.models.augment import DIALS, jitter
-from unstir.models.contrast import sigmoid_loss, softmax_loss
-from unstir.nn.start import starts_at
+from unstir.models.augment import JITTER_PARAMETERS, jitter
+from unstir.models.contrastive_loss import sigmoid_loss, softmax_loss
+from unstir.models.process_group import process_group
+from unstir.nn.clip_text import ClipText, ClipTextConfig
+from unstir.nn.init import init_constant
 from unstir.nn.vision import VisionConfig, VisionTransformer
-from unstir.nn.words import ClipText, ClipTextConfig
 from unstir.text.tokenizer import Tokenizer
 
 STARTS = {"softmax": (1 / 0.07, 0.0), "sigmoid": (10.0, -10.0)}
@@ -78,7 +78,7 @@ class Clip(nn.Module):
         if config.loss == "sigmoid":
             start["bias"] = bias if config.bias is None else config.bias
             self.bias = nn.Parameter(torch.tensor(start["bias"]))
-        starts_at(self, **start)
+        init_constant(self, **start)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -148,8 +148,8 @@ class Clip(nn.Module):
         x0 = batch.x0
         if self.config.augment and self.training:
             # Drawn for the whole batch: what happens to a picture does not depend on how many processes share it.
-            uniform = torch.rand(DIALS, len(batch.same), generator=rng, device=x0.device)
-            x0 = jitter(x0, uniform[:, place().rows(len(batch.same))])
+            uniform = torch.rand(JITTER_PARAMETERS, len(batch.same), generator=rng, device=x0.device)
+            x0 = jitter(x0, uniform[:, process_group().rows(len(batch.same))])
         pictures, captions = self.embedded(x0, batch.ids)
         # Scaled by up to 100, cosines in bfloat16 would be off by whole tenths.
         with torch.autocast(x0.device.type, enabled=False):

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from unstir.diffusion.denoiser import noised, per_picture
-from unstir.diffusion.guidance import clip, guide
-from unstir.models.across import place
+from unstir.diffusion.guidance import clip_range, guide
 from unstir.models.diffusion import Batch, Diffusion
-from unstir.nn.text import Words
+from unstir.models.process_group import process_group
+from unstir.nn.text import TextEncoding
 from unstir.nn.transformer import compile_blocks
 
 
@@ -46,8 +46,8 @@ class Consistency(nn.Module):
 
     def losses(self, batch: Batch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
         """("main", the mean distance between the student's pictures from neighbouring times)."""
-        x0, total = batch.x0, len(batch.x0) * place().processes  # drawn for all processes, as in Diffusion.draw
-        mine = place().rows(total)
+        x0, total = batch.x0, len(batch.x0) * process_group().processes  # drawn for all processes, as in Diffusion.draw
+        mine = process_group().rows(total)
         n = torch.randint(1, self.steps + 1, (total,), generator=rng, device=x0.device)[mine]
         eps = torch.randn(total, *x0.shape[1:], generator=rng, device=x0.device)[mine]
         yield "main", self.loss_at(batch, n, eps).mean()
@@ -59,12 +59,12 @@ class Consistency(nn.Module):
         xt = noised(batch.x0, eps, t, schedule)
         with torch.no_grad():
             words = self.teacher.told(batch)
-            null = self.teacher.text(silence(batch.ids[:1])).repeat(len(n))
-            guided = clip(guide(self.teacher.denoiser(), null, self.guidance_scale, join=Words.join))
+            null = self.teacher.text(empty_prompt(batch.ids[:1])).repeat(len(n))
+            guided = clip_range(guide(self.teacher.denoiser(), null, self.guidance_scale, join=TextEncoding.join))
             end = guided(xt, t, words)
             alpha, sigma = per_picture(schedule.alpha(t), xt), per_picture(schedule.sigma(t), xt)
             xr = noised(end, (xt - alpha * end) / sigma, r, schedule)
-            target = torch.where(per_picture(r, xt) > 0, clip(self.student.denoiser())(xr, r, words), end)
+            target = torch.where(per_picture(r, xt) > 0, clip_range(self.student.denoiser())(xr, r, words), end)
         error = (self.student.denoiser()(xt, t, words) - target).square().flatten(1).mean(1)
         return (error + HUBER**2).sqrt() - HUBER
 
@@ -73,7 +73,7 @@ HUBER = 0.00054
 """Where the distance turns from square to straight, as a root mean square over a picture's numbers."""
 
 
-def silence(ids: Tensor) -> Tensor:
+def empty_prompt(ids: Tensor) -> Tensor:
     """The tokens of the empty text, in the shape of these: the start token alone. ids: (B, L)."""
     empty = torch.zeros_like(ids)
     empty[:, 0] = ids[:, 0]

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from unstir.diffusion.chain import Bound, bits_per_dim
 from unstir.diffusion.denoiser import Denoiser, NetworkDenoiser, noised, per_picture
 from unstir.diffusion.grid import time_grid
-from unstir.diffusion.guidance import clip, guide, one_by_one, threshold
+from unstir.diffusion.guidance import clip_range, dynamic_threshold, guide, one_by_one
 from unstir.diffusion.noise import batch_normal
 from unstir.diffusion.prediction import Prediction
 from unstir.diffusion.sampler import Step, levels_of, named_sampler
 from unstir.diffusion.schedule import NoiseSchedule, logsnr, named_schedule
-from unstir.models.across import place
+from unstir.models.process_group import process_group
 from unstir.nn.dit import DiT, DiTConfig
-from unstir.nn.layout import Layout, LayoutConfig, misplaced, places
-from unstir.nn.text import TextConfig, TextEncoder, Words, padding
+from unstir.nn.layout import LayoutConfig, LayoutPredictor, layout_loss, predicted_layout
+from unstir.nn.text import TextConfig, TextEncoder, TextEncoding, padding
 from unstir.nn.transformer import compile_blocks
 from unstir.nn.unet import UNet, UNetConfig
 from unstir.text.tokenizer import Tokenizer
@@ -94,7 +94,7 @@ class Diffusion(nn.Module):
         self.prediction.check(self.schedule)
         self.loss_space = Prediction(config.loss, config.sigma_data)
         self.text = TextEncoder(config.text)
-        self.layout = Layout(config.layout, config.text.width, config.text.length) if config.layout else None
+        self.layout = LayoutPredictor(config.layout, config.text.width, config.text.length) if config.layout else None
         match config.network:
             case DiTConfig():
                 self.network: nn.Module = DiT(config.network)
@@ -126,8 +126,10 @@ class Diffusion(nn.Module):
 
     def draw(self, x0: Tensor, rng: torch.Generator) -> Draw:
         """Times and noise for this process's rows of a batch. rng: alike in all processes, on the device of x0."""
-        total = len(x0) * place().processes  # drawn for all: a picture's noise does not depend on how many share them
-        mine = place().rows(total)
+        total = (
+            len(x0) * process_group().processes
+        )  # drawn for all: a picture's noise does not depend on how many share them
+        mine = process_group().rows(total)
         normal = torch.randn(total, generator=rng, device=x0.device)[mine]
         t = torch.sigmoid(self.config.t_mean + self.config.t_std * normal)
         return Draw(t, torch.randn(total, *x0.shape[1:], generator=rng, device=x0.device)[mine])
@@ -139,14 +141,14 @@ class Diffusion(nn.Module):
         words = self.told(batch)
         loss = self._error(batch.x0, words, *self.draw(batch.x0, rng)).mean()
         if self.layout is not None and batch.where is not None:
-            loss = loss + misplaced(self.find(batch.ids), batch.where)
+            loss = loss + layout_loss(self.find(batch.ids), batch.where)
         yield "main", loss
 
     def loss_at(self, batch: Batch, t: Tensor, eps: Tensor) -> Tensor:
         """The loss of every picture at given times and noise, (B,)."""
         return self._error(batch.x0, self.read(batch.ids), t, eps)
 
-    def _error(self, real: Tensor, words: Words, t: Tensor, eps: Tensor) -> Tensor:
+    def _error(self, real: Tensor, words: TextEncoding, t: Tensor, eps: Tensor) -> Tensor:
         xt = noised(real, eps, t, self.schedule)
         x0 = self.denoiser()(xt, t, words)
         alpha = per_picture(self.schedule.alpha(t), xt)
@@ -155,7 +157,7 @@ class Diffusion(nn.Module):
         return ((x0 - real) / b).square().flatten(1).mean(1)
 
     def find(self, ids: Tensor) -> Tensor:
-        """(B, L, 4): which tokens name a thing, and where it lies, as the reader has it (see `Layout`)."""
+        """(B, L, 4): which tokens name a thing, and where it lies, as the reader has it (see `LayoutPredictor`)."""
         assert self.layout is not None
         mask = padding(ids != 0, self.layout.position.dtype)
         out: Tensor = self.layout(self.text.embed(ids).detach(), mask)
@@ -194,7 +196,7 @@ class Diffusion(nn.Module):
             return batch_normal(shape, seeds, step).to(self.device)
 
         words = self.read(batch.ids)
-        return bits_per_dim(clip(self.denoiser()), batch.x0, words, levels_of(self.schedule, grid), noise, bins)
+        return bits_per_dim(clip_range(self.denoiser()), batch.x0, words, levels_of(self.schedule, grid), noise, bins)
 
     # Sampling
 
@@ -203,33 +205,35 @@ class Diffusion(nn.Module):
         return torch.tensor(self.tokenizer.encode(texts, self.config.text.length), device=self.device)
 
     @torch.no_grad()
-    def encode(self, texts: Sequence[str]) -> Words:
+    def encode(self, texts: Sequence[str]) -> TextEncoding:
         """Conditioning by texts. Each is encoded alone, so that its vectors do not depend on its neighbours."""
-        return Words.joined([self.read(self.tokenize([text])) for text in texts])
+        return TextEncoding.joined([self.read(self.tokenize([text])) for text in texts])
 
-    def told(self, batch: Batch) -> Words:
+    def told(self, batch: Batch) -> TextEncoding:
         """The words of a batch, with the places that it knows in place of those that a reader would find."""
         if self.layout is None or batch.where is None:
             return self.read(batch.ids)
-        words: Words = self.text(batch.ids)
+        words: TextEncoding = self.text(batch.ids)
         return words._replace(where=batch.where)
 
-    def read(self, ids: Tensor) -> Words:
+    def read(self, ids: Tensor) -> TextEncoding:
         """Tokens (B, L) as conditioning: their vectors, and where things lie if the model has a reader for that."""
-        words: Words = self.text(ids)
-        return words if self.layout is None else words._replace(where=places(self.find(ids)).detach())
+        words: TextEncoding = self.text(ids)
+        return words if self.layout is None else words._replace(where=predicted_layout(self.find(ids)).detach())
 
     def guided(self, sampling: Sampling, negative: str = "") -> Denoiser:
         """The denoiser of one request: guidance, clipping, and picture by picture."""
         null = self.encode([negative])
-        denoise = guide(self.denoiser(), null, sampling.guidance_scale, interval=sampling.interval, join=Words.join)
-        denoise = clip(denoise) if sampling.threshold == 1 else threshold(denoise, sampling.threshold)
-        return one_by_one(denoise, Words.one)
+        denoise = guide(
+            self.denoiser(), null, sampling.guidance_scale, interval=sampling.interval, join=TextEncoding.join
+        )
+        denoise = clip_range(denoise) if sampling.threshold == 1 else dynamic_threshold(denoise, sampling.threshold)
+        return one_by_one(denoise, TextEncoding.one)
 
     def sample(
         self,
         shape: Sequence[int],
-        cond: Words,
+        cond: TextEncoding,
         seeds: Sequence[int],
         sampling: Sampling | None = None,
         negative: str = "",

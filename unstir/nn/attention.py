@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unstir.nn.init import init_zero
 from unstir.nn.norm import RMSNorm
-from unstir.nn.start import zero_start
 
 FEW_TOKENS = 256
 """Up to here plain softmax attention is the faster one on a CPU in bf16; beyond, the fused kernel."""
@@ -45,7 +45,7 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(width // heads)
         self.k_norm = RMSNorm(width // heads)
         self.out = nn.Linear(width, width, bias=False)
-        zero_start(self.out)
+        init_zero(self.out)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:-1], self.heads, -1).transpose(1, 2)

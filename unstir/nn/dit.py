@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from unstir.nn.attention import rotation
 from unstir.nn.embed import LevelEmbedding
+from unstir.nn.init import init_zero
 from unstir.nn.norm import RMSNorm
-from unstir.nn.start import zero_start
-from unstir.nn.text import Words
+from unstir.nn.text import TextEncoding
 from unstir.nn.transformer import ModulatedBlock
 
 
@@ -57,20 +57,20 @@ class DiT(nn.Module):
         self.level = LevelEmbedding(config.width)
         self.pooled = nn.Linear(config.words, config.width)
         self.modulate = nn.Linear(config.width, 6 * config.width)
-        zero_start(self.modulate)
+        init_zero(self.modulate)
         self.blocks = nn.ModuleList(
             ModulatedBlock(config.width, config.heads, config.words) for _ in range(config.depth)
         )
         self.norm = RMSNorm(config.width, gain=False)
         self.modulate_out = nn.Linear(config.width, 2 * config.width)
-        zero_start(self.modulate_out)
+        init_zero(self.modulate_out)
         self.out = nn.Linear(config.width, pixels)
-        zero_start(self.out)
+        init_zero(self.out)
         cos, sin = rotation(side, config.width // config.heads)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
-    def forward(self, xt: Tensor, level: Tensor, words: Words) -> Tensor:
+    def forward(self, xt: Tensor, level: Tensor, words: TextEncoding) -> Tensor:
         """xt: (B, C, S, S) of about unit variance; level: (B,); S may differ from the one trained at."""
         patch, side = self.config.patch, xt.shape[-1] // self.config.patch
         if xt.shape[-1] % patch or xt.shape[-2] != xt.shape[-1]:
@@ -80,7 +80,7 @@ class DiT(nn.Module):
         vector = F.silu(self.level(level) + self.pooled(words.pooled.to(x.dtype)))
         shared = self.modulate(vector).unflatten(-1, (6, -1))
         rotate = self._rotations(side, x.device)
-        mask = words.heard(side)
+        mask = words.attention_bias(side)
         for block in self.blocks:
             x = block(x, shared, words.tokens, mask, rotate)
         shift, scale = self.modulate_out(vector).unsqueeze(1).chunk(2, dim=-1)

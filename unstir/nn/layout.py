@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from unstir.nn.norm import RMSNorm
 from unstir.nn.transformer import Block
 
-STRENGTH = 6.0
+BIAS_LIMIT = 6.0
 """How much less, in logits, a patch hears at most of a thing that is not the nearest one."""
 
-CLOSE = 0.25
+MARGIN = 0.25
 """Things whose squared distance, in their own sizes, is larger than the nearest one's by less are heard in full."""
 
 
@@ -31,7 +31,7 @@ class LayoutConfig:
     heads: int = 4
 
 
-class Layout(nn.Module):
+class LayoutPredictor(nn.Module):
     """Vectors of tokens -> for each, whether it names a thing, and where on the canvas that lies."""
 
     def __init__(self, config: LayoutConfig, words: int, length: int) -> None:
@@ -55,11 +55,11 @@ class Layout(nn.Module):
         return out
 
 
-def misplaced(found: Tensor, where: Tensor) -> Tensor:
+def layout_loss(found: Tensor, where: Tensor) -> Tensor:
     """How far a reader is from the truth: the cross-entropy of what names a thing, and the squared error of where.
 
-    found: (B, L, 4), see `Layout`.  where: (B, L, 3), nan for tokens that name nothing. The means over a picture's
-    tokens and then over all pictures, so that processes that share a batch equally may average theirs.
+    found: (B, L, 4), see `LayoutPredictor`.  where: (B, L, 3), nan for tokens that name nothing. The means over a
+    picture's tokens and then over all pictures, so that processes that share a batch equally may average theirs.
     """
     found = found.float()
     told = ~where.isnan().any(-1)
@@ -69,21 +69,22 @@ def misplaced(found: Tensor, where: Tensor) -> Tensor:
     return names + error.mean()
 
 
-def places(found: Tensor) -> Tensor:
+def predicted_layout(found: Tensor) -> Tensor:
     """What a reader found, (B, L, 4), as (B, L, 3): nan for tokens that name nothing."""
     where = found[..., 1:].float()
     return where.masked_fill(found[..., :1] < 0, torch.nan)
 
 
-def heed(where: Tensor, side: int) -> Tensor:
+def layout_bias(where: Tensor, side: int) -> Tensor:
     """(B, 1, side², L): what is added to the logits of attention from patches, row by row, to tokens.
 
-    where: (B, L, 3), see `places`. Nothing for tokens that name no thing, nor where all things lie in one place.
+    where: (B, L, 3), see `predicted_layout`. Nothing for tokens that name no thing, nor where all things lie in
+    one place.
     """
     middle = (torch.arange(side, device=where.device) + 0.5) / side
     x, y = middle.repeat(side)[:, None], middle.repeat_interleave(side)[:, None]
     place = where.float()[:, None]
     off = ((x - place[..., 0]).square() + (y - place[..., 1]).square()) / place[..., 2].clamp(min=0.1).square()
     nearest = off.nan_to_num(torch.inf).amin(-1, keepdim=True)
-    farther = (off - nearest - CLOSE).clamp(0, 1)  # nan stays nan, also where all are
-    return -STRENGTH * farther.nan_to_num()[:, None]
+    farther = (off - nearest - MARGIN).clamp(0, 1)  # nan stays nan, also where all are
+    return -BIAS_LIMIT * farther.nan_to_num()[:, None]

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unstir.nn.layout import heed
+from unstir.nn.layout import layout_bias
 from unstir.nn.norm import RMSNorm
 from unstir.nn.transformer import Block
 
 
-class Words(NamedTuple):
+class TextEncoding(NamedTuple):
     """Conditioning by words.
 
     tokens: (B, L, width) one vector per token.  mask: (B, 1, 1, L) additive: 0 for a token, a large negative number
@@ -25,40 +25,40 @@ class Words(NamedTuple):
     pooled: Tensor
     where: Tensor | None = None
 
-    def heard(self, side: int) -> Tensor:
+    def attention_bias(self, side: int) -> Tensor:
         """The mask for the patches of a square grid: (B, 1, 1, L), or (B, 1, side², L) where they heed places."""
-        return self.mask if self.where is None else self.mask + heed(self.where, side).to(self.mask.dtype)
+        return self.mask if self.where is None else self.mask + layout_bias(self.where, side).to(self.mask.dtype)
 
     @staticmethod
-    def joined(parts: "Sequence[Words]") -> "Words":
+    def joined(parts: "Sequence[TextEncoding]") -> "TextEncoding":
         """Several batches as one. Those that do not say where things lie say so of no token."""
         where = None
         if any(part.where is not None for part in parts):
             where = torch.cat([_somewhere(part) for part in parts])
         tokens, masks, pooled = zip(*(part[:3] for part in parts), strict=True)
-        return Words(torch.cat(tokens), torch.cat(masks), torch.cat(pooled), where)
+        return TextEncoding(torch.cat(tokens), torch.cat(masks), torch.cat(pooled), where)
 
-    def join(self, other: "Words") -> "Words":
+    def join(self, other: "TextEncoding") -> "TextEncoding":
         """Both batches as one."""
-        return Words.joined([self, other])
+        return TextEncoding.joined([self, other])
 
-    def one(self, i: int) -> "Words":
+    def one(self, i: int) -> "TextEncoding":
         """Row i alone, as a batch of one."""
         return self._each(lambda part: part[i : i + 1])
 
-    def repeat(self, count: int) -> "Words":
+    def repeat(self, count: int) -> "TextEncoding":
         """A batch of one, `count` times."""
         return self._each(lambda part: part.expand(count, *part.shape[1:]))
 
-    def to(self, dtype: torch.dtype) -> "Words":
-        return Words(self.tokens.to(dtype), self.mask.to(dtype), self.pooled.to(dtype), self.where)
+    def to(self, dtype: torch.dtype) -> "TextEncoding":
+        return TextEncoding(self.tokens.to(dtype), self.mask.to(dtype), self.pooled.to(dtype), self.where)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Words":
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "TextEncoding":
         where = None if self.where is None else change(self.where)
-        return Words(change(self.tokens), change(self.mask), change(self.pooled), where)
+        return TextEncoding(change(self.tokens), change(self.mask), change(self.pooled), where)
 
 
-def _somewhere(words: Words) -> Tensor:
+def _somewhere(words: TextEncoding) -> Tensor:
     if words.where is not None:
         return words.where
     return torch.full((*words.tokens.shape[:2], 3), torch.nan, device=words.tokens.device)
@@ -87,7 +87,7 @@ class TextEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
         self.norm = RMSNorm(config.width)
 
-    def forward(self, ids: Tensor) -> Words:
+    def forward(self, ids: Tensor) -> TextEncoding:
         """ids: (B, length) int64, 0 for padding; every row has a token that is not."""
         real = ids != 0
         mask = padding(real, self.position.dtype)
@@ -97,7 +97,7 @@ class TextEncoder(nn.Module):
         x = self.norm(x)
         weight = real.to(x.dtype).unsqueeze(-1)
         pooled = (x * weight).sum(1) / weight.sum(1)
-        return Words(x, mask, pooled)
+        return TextEncoding(x, mask, pooled)
 
 
 def padding(real: Tensor, dtype: torch.dtype) -> Tensor:

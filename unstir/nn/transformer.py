@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unstir.nn.attention import Attention
+from unstir.nn.init import init_zero
 from unstir.nn.norm import RMSNorm
-from unstir.nn.start import zero_start
 
 
 class SwiGLU(nn.Module):
@@ -17,7 +17,7 @@ class SwiGLU(nn.Module):
         hidden = hidden or -(-width * 8 // 3 // 32) * 32
         self.up = nn.Linear(width, 2 * hidden, bias=False)
         self.down = nn.Linear(hidden, width, bias=False)
-        zero_start(self.down)
+        init_zero(self.down)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.up(x).chunk(2, dim=-1)

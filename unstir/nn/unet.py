@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from unstir.nn.attention import Attention
 from unstir.nn.conv import Conv
 from unstir.nn.embed import LevelEmbedding
+from unstir.nn.init import init_zero
 from unstir.nn.norm import RMSNorm
-from unstir.nn.start import zero_start
-from unstir.nn.text import Words
+from unstir.nn.text import TextEncoding
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Residual(nn.Module):
         self.modulate = nn.Linear(config.vector, 2 * width)
         self.norm2 = nn.GroupNorm(min(32, width // 4), width)
         self.conv2 = Conv(width, width, 3)
-        zero_start(self.conv2)
+        init_zero(self.conv2)
         self.skip = Conv(inside, width, 1) if inside != width else nn.Identity()
         self.attend = attend
         if attend:
@@ -62,7 +62,7 @@ class Residual(nn.Module):
             self.norm4 = RMSNorm(width)
             self.words = Attention(width, width // config.head, context=config.words)
 
-    def forward(self, x: Tensor, vector: Tensor, words: Words) -> Tensor:
+    def forward(self, x: Tensor, vector: Tensor, words: TextEncoding) -> Tensor:
         """x: (B, inside, h, w); vector: (B, v). Returns (B, width, h, w)."""
         h = self.conv1(F.silu(self.norm1(x)))
         scale, shift = self.modulate(vector)[:, :, None, None].to(h.dtype).chunk(2, dim=1)
@@ -70,11 +70,11 @@ class Residual(nn.Module):
         x = self.skip(x) + h
         return self._attended(x, words) if self.attend else x
 
-    def _attended(self, x: Tensor, words: Words) -> Tensor:
+    def _attended(self, x: Tensor, words: TextEncoding) -> Tensor:
         b, c, height, width = x.shape
         tokens = x.flatten(2).transpose(1, 2)
         tokens = tokens + self.attention(self.norm3(tokens))
-        tokens = tokens + self.words(self.norm4(tokens), words.tokens, words.heard(x.shape[-1]))
+        tokens = tokens + self.words(self.norm4(tokens), words.tokens, words.attention_bias(x.shape[-1]))
         out: Tensor = tokens.transpose(1, 2).reshape(b, c, height, width)
         return out
 
@@ -99,9 +99,9 @@ class UNet(nn.Module):
                 self.grow.append(Conv(widths[i + 1], 4 * width, 1))
         self.norm = nn.GroupNorm(min(32, widths[0] // 4), widths[0])
         self.out = Conv(widths[0], config.channels * config.patch**2, 3)
-        zero_start(self.out)
+        init_zero(self.out)
 
-    def forward(self, xt: Tensor, level: Tensor, words: Words) -> Tensor:
+    def forward(self, xt: Tensor, level: Tensor, words: TextEncoding) -> Tensor:
         """xt: (B, C, S, S) of about unit variance; level: (B,)."""
         step = self.config.patch * 2 ** (len(self.config.widths) - 1)
         if xt.shape[-1] % step or xt.shape[-2] % step:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unstir.nn.classic import ClassicBlock
 from unstir.nn.dit import patches
+from unstir.nn.pre_norm_block import PreNormBlock
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class VisionTransformer(nn.Module):
         self.position = nn.Parameter(torch.zeros(count, config.width))
         self.norm_in = nn.LayerNorm(config.width)
         self.blocks = nn.ModuleList(
-            ClassicBlock(config.width, config.heads, config.mlp, config.activation) for _ in range(config.depth)
+            PreNormBlock(config.width, config.heads, config.mlp, config.activation) for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width)
         if config.mean:

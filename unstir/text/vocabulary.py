@@ -38,7 +38,7 @@ def _known(word: str, there: Collection[str]) -> bool:
     return word in there or any(word.endswith(a) and word[: -len(a)] + b in there for a, b in _SUFFIXES)
 
 
-def respelt(text: str, known: Sequence[str]) -> tuple[str, dict[str, str]]:
+def correct_spelling(text: str, known: Sequence[str]) -> tuple[str, dict[str, str]]:
     """The text with its slips of the pen mended, and what was mended: as written -> as it is now.
 
     A slip: a word of four letters or more, not among the known ones, that one letter lost, added, changed, or swapped
@@ -66,7 +66,7 @@ def _one_slip_away(word: str) -> set[str]:
     return (lost | swapped | changed | added) - {word}
 
 
-def told(unknown: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+def unknown_word_notes(unknown: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     """A sentence for each unknown word."""
     return [
         f"no picture of {word!r} was in the training words" + (f"; nearest: {', '.join(near)}" if near else "")

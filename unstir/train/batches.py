@@ -9,10 +9,10 @@ import torch
 
 from unstir.data.order import order
 from unstir.data.pictures import Pictures
-from unstir.diffusion.noise import mixed
-from unstir.models.across import place
+from unstir.diffusion.noise import derive_seed
 from unstir.models.diffusion import Batch, Diffusion
 from unstir.models.pixels import to_model
+from unstir.models.process_group import process_group
 from unstir.train.config import TrainConfig
 
 ORDER, CAPTION, NOISE, VALIDATION = range(4)
@@ -29,7 +29,7 @@ def split(count: int, config: TrainConfig) -> tuple[Rows, Rows]:
     """
     if config.validation >= count:
         raise ValueError(f"{config.validation} of {count} pictures cannot be held back: none would be left to learn")
-    shuffled = order(count, mixed(config.seed, VALIDATION), 0, count)
+    shuffled = order(count, derive_seed(config.seed, VALIDATION), 0, count)
     trained, held = np.sort(shuffled[config.validation :]), np.sort(shuffled[: config.validation])
     for rows in (trained, held):
         rows.setflags(write=False)  # they are shared by the cache
@@ -39,12 +39,12 @@ def split(count: int, config: TrainConfig) -> tuple[Rows, Rows]:
 def rows_at(count: int, config: TrainConfig, images_seen: int) -> Rows:
     """The rows of the batch that follows after `images_seen` pictures, for all processes together."""
     trained, _ = split(count, config)
-    return trained[order(len(trained), mixed(config.seed, ORDER), images_seen, config.batch_size)]
+    return trained[order(len(trained), derive_seed(config.seed, ORDER), images_seen, config.batch_size)]
 
 
 def captions_at(alternatives: Sequence[Sequence[str]], config: TrainConfig, images_seen: int) -> list[str]:
     """One caption for each picture of the batch; "" for the share that is trained without words."""
-    rng = np.random.Generator(np.random.Philox(key=mixed(config.seed, images_seen, CAPTION)))
+    rng = np.random.Generator(np.random.Philox(key=derive_seed(config.seed, images_seen, CAPTION)))
     chosen = []
     for ways in alternatives:
         drop, pick = rng.random(2)
@@ -58,7 +58,7 @@ def batch_at(pictures: Pictures, model: Diffusion, config: TrainConfig, images_s
     """
     rows = rows_at(len(pictures), config, images_seen)
     captions = captions_at([pictures.captions[row] for row in rows], config, images_seen)
-    mine = place().rows(len(rows))
+    mine = process_group().rows(len(rows))
     pixels = torch.from_numpy(np.ascontiguousarray(pictures.pixels[rows[mine]]))
     return Batch(to_model(pixels.to(model.device)), model.tokenize(captions[mine]))
 
@@ -70,4 +70,4 @@ def batches(pictures: Pictures, model: Diffusion, config: TrainConfig) -> Callab
 
 def rng_at(config: TrainConfig, images_seen: int, device: torch.device) -> torch.Generator:
     """The random numbers of the step that begins after `images_seen` pictures."""
-    return torch.Generator(device).manual_seed(mixed(config.seed, images_seen, NOISE))
+    return torch.Generator(device).manual_seed(derive_seed(config.seed, images_seen, NOISE))

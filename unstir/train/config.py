@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from unstir.data.scenes import Mix
+from unstir.scenes.planner import SceneMix
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class TrainConfig:
     save_every: int = 10_000
     validation: int = 0
     best: str = ""
-    scenes: bool | Mix = False
+    scenes: bool | SceneMix = False
 
     def __post_init__(self) -> None:
         if isinstance(self.scenes, Mapping):  # as it comes out of a file
             try:
-                object.__setattr__(self, "scenes", Mix(**self.scenes))
+                object.__setattr__(self, "scenes", SceneMix(**self.scenes))
             except TypeError as error:
                 raise ValueError(f"scenes cannot be mixed so: {error}") from None
         if self.images < 1 or self.batch_size < 1:
@@ -66,9 +66,9 @@ class TrainConfig:
             raise ValueError(f'the best is the "least NAME" or the "most NAME" of what is measured, got {self.best!r}')
 
     @property
-    def mix(self) -> Mix:
+    def mix(self) -> SceneMix:
         """In which shares scenes are made, where they are."""
-        return self.scenes if isinstance(self.scenes, Mix) else Mix()
+        return self.scenes if isinstance(self.scenes, SceneMix) else SceneMix()
 
     @property
     def total_steps(self) -> int:

@@ -15,13 +15,13 @@ GRACE = 100
 LINES = 5
 """A fault has lasted for so many lines of the log, and for as many steps as GRACE."""
 
-NEAR_BLIND = 0.97
+NEAR_CHANCE = 0.97
 """A loss above this share of a blind guess's is no better than one."""
 
 COLLAPSED = 0.9
 """Mean cosine of different vectors of a batch; trained ones lie well below a half."""
 
-NOT_A_NUMBER = (
+NOT_FINITE = (
     "the loss or its gradient is no number any more: lower the learning rate, or train in fp32"  # as Diverged says
 )
 
@@ -44,13 +44,13 @@ def diagnose(lines: Sequence[Line], config: TrainConfig) -> list[Finding]:
     if not told:
         return []
     if not math.isfinite(float(told[-1]["loss"])):
-        return [Finding("not a number", NOT_A_NUMBER)]
+        return [Finding("not a number", NOT_FINITE)]
     lasting = _lasting(told, config)
     if not lasting:
         return []
     compares = "scale" in lasting[-1]
     found = []
-    if _all(lasting, "loss", lambda loss, line: "blind" in line and loss > NEAR_BLIND * float(line["blind"])):
+    if _all(lasting, "loss", lambda loss, line: "blind" in line and loss > NEAR_CHANCE * float(line["blind"])):
         found.append(_blind(float(lasting[-1]["loss"]), float(lasting[-1]["blind"]), compares))
     if _all(lasting, "scale", lambda scale, _: scale > 0.99 * LARGEST_SCALE):
         found.append(

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, distributed, nn
 
 from unstir.errors import UserError
-from unstir.models.across import place
+from unstir.models.process_group import process_group
 
 PATIENCE = timedelta(hours=2)
 """How long processes wait for the first, which alone draws, measures and writes."""
 
 
 @contextmanager
-def together(device: str) -> Iterator[str]:
+def joined_processes(device: str) -> Iterator[str]:
     """Join the processes that torchrun has started, and part from them at the end. Yields this process's own device.
 
     device: "cpu", or "cuda" for the GPU of each process's local rank. Without torchrun nothing happens, and the device
@@ -35,21 +35,21 @@ def together(device: str) -> Iterator[str]:
             raise UserError(f"there are {torch.cuda.device_count()} GPUs here; start no more processes than that")
         device = f"cuda:{local}"
         torch.cuda.set_device(local)
-        # The flags of `agreed` stay on the CPU, or every step would wait for the GPU.
+        # The flags of `any_process` stay on the CPU, or every step would wait for the GPU.
         backend = "cpu:gloo,cuda:nccl"
     else:
         device, backend = "cpu", "gloo"
     distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield device
-        meet()
+        barrier()
     finally:
         distributed.destroy_process_group()
 
 
 def is_first() -> bool:
     """Whether this is the process that draws, measures, writes and speaks."""
-    return place().rank == 0
+    return process_group().rank == 0
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], loss: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], loss: Tensor) -> Tenso
     parameters: alike in all processes. All of it travels as one vector, because each message costs a wait.
     """
     loss = loss.detach().float()
-    processes = place().processes
+    processes = process_group().processes
     if processes == 1:
         return loss
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -72,15 +72,15 @@ def average_gradients(parameters: Iterable[nn.Parameter], loss: Tensor) -> Tenso
     return loss.reshape(())
 
 
-def agreed(flag: bool) -> bool:
+def any_process(flag: bool) -> bool:
     """Whether any process says so: then all do."""
-    if place().processes == 1:
+    if process_group().processes == 1:
         return flag
     said = torch.tensor(int(flag))
     distributed.all_reduce(said, op=distributed.ReduceOp.MAX)
     return bool(said.item())
 
 
-def meet() -> None:
+def barrier() -> None:
     """Wait until every process is here."""
-    agreed(False)
+    any_process(False)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from unstir.models.generative import Trainable
 
 
-def learning(model: Trainable) -> dict[str, nn.Parameter]:
+def trainable(model: Trainable) -> dict[str, nn.Parameter]:
     """The parameters that training changes, by name: all that are not frozen."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
@@ -23,13 +23,13 @@ class Average:
 
     def __init__(self, model: Trainable, width: float) -> None:
         self.gamma = gamma_of(width)
-        self.weights = {name: p.detach().clone() for name, p in learning(model).items()}
+        self.weights = {name: p.detach().clone() for name, p in trainable(model).items()}
 
     @torch.no_grad()
     def update(self, model: Trainable, images_seen: int, batch_size: int) -> None:
         """Take in the weights reached after `images_seen` pictures, the last `batch_size` of them new."""
         keep = (1 - batch_size / images_seen) ** (self.gamma + 1)
-        current = [p.detach() for p in learning(model).values()]
+        current = [p.detach() for p in trainable(model).values()]
         torch._foreach_lerp_(list(self.weights.values()), current, 1 - keep)
 
     def load(self, weights: dict[str, Tensor]) -> None:
@@ -39,7 +39,7 @@ class Average:
     @contextmanager
     def lent(self, model: Trainable) -> Iterator[None]:
         """The model has these weights in place of its own, for the length of the block."""
-        own = {name: p.detach().clone() for name, p in learning(model).items()}
+        own = {name: p.detach().clone() for name, p in trainable(model).items()}
         try:
             _put(model, self.weights)
             yield
@@ -49,7 +49,7 @@ class Average:
 
 @torch.no_grad()
 def _put(model: Trainable, weights: dict[str, Tensor]) -> None:
-    for name, parameter in learning(model).items():
+    for name, parameter in trainable(model).items():
         parameter.copy_(weights[name])
 
 

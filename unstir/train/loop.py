@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from unstir.data.pictures import Pictures
-from unstir.models.build import frozen
+from unstir.models.build import dataclass_from
 from unstir.models.generative import Trainable
 from unstir.train import checkpoint as checkpoints
 from unstir.train.batches import rng_at
 from unstir.train.checkpoint import Checkpoint
 from unstir.train.config import TrainConfig
-from unstir.train.diagnose import NOT_A_NUMBER, Finding
-from unstir.train.distributed import agreed, average_gradients, is_first, meet
-from unstir.train.ema import Average, learning
+from unstir.train.diagnose import NOT_FINITE, Finding
+from unstir.train.distributed import any_process, average_gradients, barrier, is_first
+from unstir.train.ema import Average, trainable
+from unstir.train.monitor import Monitor, better
 from unstir.train.optim import Optimiser
-from unstir.train.signs import signs
-from unstir.train.watch import Watch, better
+from unstir.train.train_metrics import train_metrics
 
 M = TypeVar("M", bound=Trainable)
 
@@ -78,7 +78,7 @@ class Run(Generic[M]):
     def save(self) -> None:
         """Write the checkpoint: after this a kill costs nothing. Diverged, and nothing written, if the run has."""
         self.mean_loss()
-        tensors: dict[str, Tensor] = {f"model/{n}": p for n, p in learning(self.model).items()}
+        tensors: dict[str, Tensor] = {f"model/{n}": p for n, p in trainable(self.model).items()}
         tensors |= {f"average/{n}": p for n, p in self.average.weights.items()}
         for part, optimiser in self.optimisers.items():
             tensors |= {f"optimiser/{part}/{n}": v for n, v in optimiser.state().items()}
@@ -101,7 +101,7 @@ class Run(Generic[M]):
             raise ValueError(f"the checkpoint in {self.folder} does not say where the run was")
         if not self._begun_as(facts["config"]):
             raise ValueError(f"{self.folder} was begun with another configuration; continue it with the same one")
-        shapes = {name: p.shape for name, p in learning(self.model).items()}
+        shapes = {name: p.shape for name, p in trainable(self.model).items()}
         # Earlier versions kept also what is frozen.
         frozen_too = {name for name, _ in self.model.named_parameters()} - set(shapes)
         weights = found.group("model")
@@ -109,7 +109,7 @@ class Run(Generic[M]):
             if {name: value.shape for name, value in group.items() if name not in frozen_too} != shapes:
                 raise ValueError(f"the checkpoint in {self.folder} is of another model")
         with torch.no_grad():
-            for name, parameter in learning(self.model).items():
+            for name, parameter in trainable(self.model).items():
                 parameter.copy_(weights[name])
         self.average.load(found.group("average"))
         for part, optimiser in self.optimisers.items():
@@ -122,7 +122,7 @@ class Run(Generic[M]):
     def _begun_as(self, config: dict[str, Any]) -> bool:
         """Whether this is our configuration; settings that it does not name, being older than they, are the default."""
         try:
-            return frozen(TrainConfig, config) == self.config
+            return dataclass_from(TrainConfig, config) == self.config
         except ValueError:
             return False
 
@@ -130,7 +130,7 @@ class Run(Generic[M]):
         """The mean loss since it was last set back; nan if there was no step since. Raises Diverged."""
         total = self.loss_sum.item()
         if not math.isfinite(total):
-            raise Diverged(f"after {self.images_seen} pictures {NOT_A_NUMBER}")
+            raise Diverged(f"after {self.images_seen} pictures {NOT_FINITE}")
         return total / self.loss_count if self.loss_count else math.nan
 
     def step(self) -> None:
@@ -176,17 +176,17 @@ def train(
     that train together the first alone calls these functions (all ask `stop`, and one is enough) and writes.
     """
     continued = run.restore()
-    meet()  # restoring clears away what a killed run left: nobody may write before all have done so
+    barrier()  # restoring clears away what a killed run left: nobody may write before all have done so
     if run.config.compile:
         run.model.compile_loss()
     watch = None
     if is_first():
-        watch = Watch(run.folder, run.pictures, run.config, run.images_seen, tensorboard)
+        watch = Monitor(run.folder, run.pictures, run.config, run.images_seen, tensorboard)
     try:
         yield from _Course(run, watch, sample, measure, keep).steps(continued, stop)
     except Diverged:
         if watch is not None:
-            watch.warn(run.images_seen, Finding("not a number", NOT_A_NUMBER))
+            watch.warn(run.images_seen, Finding("not a number", NOT_FINITE))
         raise
     finally:
         if watch is not None:
@@ -199,7 +199,7 @@ class _Course(Generic[M]):
     """One call of `train`. rate: pictures a second, smoothed.  since, seen_then: when it was last measured."""
 
     run: Run[M]
-    watch: Watch | None
+    watch: Monitor | None
     sample: Callable[[Run[M]], None] | None
     measure: Callable[[Run[M]], Mapping[str, float]] | None
     keep: Callable[[Run[M]], None] | None
@@ -217,7 +217,7 @@ class _Course(Generic[M]):
             run.step()
             if self.crossed(config.log_every):
                 yield self.log()
-            done, halted = run.images_seen >= total, agreed(stop())
+            done, halted = run.images_seen >= total, any_process(stop())
             # Samples go before the checkpoint: killed between the two, a run comes here again and draws what it lacks.
             if self.crossed(config.sample_every) or done:
                 self.look()
@@ -252,7 +252,7 @@ class _Course(Generic[M]):
         progress = self.progress("log")
         if self.watch is not None:
             values = {"loss": progress.loss, "lr": run.config.lr_factor(run.images_seen)}
-            values |= {"rate": round(progress.rate, 2), **signs(run.model, run.last_batch)}
+            values |= {"rate": round(progress.rate, 2), **train_metrics(run.model, run.last_batch)}
             found = self.watch.write(run.images_seen, values)
             progress = replace(progress, warnings=tuple(finding.sentence for finding in found))
         run.loss_sum.zero_()

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unstir.data.scenes import Mix
 from unstir.models.consistency import Consistency
 from unstir.models.diffusion import Sampling
+from unstir.scenes.planner import SceneMix
 from unstir.train.config import TrainConfig
-from unstir.weights.modelfile import load_model
+from unstir.weights.model_file import load_model
 
 FEW = Sampling(steps=4, guidance_scale=1.0, sampler="blend")
 """How a tuned model is drawn from: guidance was learned with it, and `blend` is the sampler it was tuned for."""
@@ -39,7 +39,7 @@ def tuned_weights(model: Consistency, network: Mapping[str, Tensor]) -> dict[str
     }
 
 
-def tuning_config(batch_size: int, seed: int, scenes: bool | Mix) -> TrainConfig:
+def tuning_config(batch_size: int, seed: int, scenes: bool | SceneMix) -> TrainConfig:
     """Small steps, from weights that are good already; every picture with its words."""
     return TrainConfig(
         images=1,

@@ -14,8 +14,8 @@ from unstir.models.diffusion import Batch, Diffusion
 from unstir.models.generative import Trainable
 from unstir.models.pixels import to_model
 from unstir.train.batches import split
+from unstir.train.clip_batches import resize_to
 from unstir.train.config import TrainConfig
-from unstir.train.pairs import fitted
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Times at which the loss of a diffusion model is measured."""
@@ -60,7 +60,7 @@ def _losses(model: Diffusion, held: Pictures, batch_size: int) -> dict[str, floa
 
 def vectors(model: Clip, held: Pictures, batch_size: int) -> tuple[Tensor, list[str], Tensor]:
     """Of a CLIP: the pictures' vectors (N, width), their plain captions, each once, and those captions' vectors."""
-    pictures = [model.embed_pictures(fitted(x0, model.shape)) for _, x0 in _batches(held, model.device, batch_size)]
+    pictures = [model.embed_pictures(resize_to(x0, model.shape)) for _, x0 in _batches(held, model.device, batch_size)]
     captions = list(dict.fromkeys(ways[0] for ways in held.captions))
     starts = range(0, len(captions), batch_size)
     words = [model.embed_ids(model.tokenize(captions[start : start + batch_size])) for start in starts]

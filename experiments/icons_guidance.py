@@ -1,0 +1,149 @@
+"""Which guidance suits the default model: plain, within an interval of times, and away from a weaker version of itself.
+
+The same prompts and seeds under every setting, half of them of training drawings, half of held-out ones. The weaker
+version (Karras et al. 2024) is the model with the matrices of its blocks rounded to three bits, or another model.
+Run: python -m experiments.icons_guidance DATA [-n 150] [--weak MODEL]   (DATA: the shards of unstir/recipes/icons.py)
+Reached: see docs/log.md (2026-11-20).
+"""
+
+import argparse
+import copy
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from unstir.data.pictures import Pictures, pack
+from unstir.data.sources import open_source
+from unstir.diffusion.denoiser import Denoiser
+from unstir.diffusion.guidance import autoguide, clip_range
+from unstir.evaluate.bootstrap import interval
+from unstir.evaluate.generation import drawer, drawn, together
+from unstir.evaluate.kernel import kernel
+from unstir.evaluate.retrieval import wrong_before
+from unstir.evaluate.vectors import ClipVectors, scaled
+from unstir.models.diffusion import Diffusion, Sampling
+from unstir.recipes.icons_data import is_flag, split
+from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, load_clip, load_model
+
+COARSE = 3
+"""Each weight of the weaker version is one of 2 · COARSE + 1 values a row."""
+
+SETTINGS = (
+    "1", "2", "3", "4", "5", "3 in 0 … 0.8", "3 in 0.2 … 1", "3 in 0.2 … 0.8", "5 in 0.2 … 0.8", "5 in 0.4 … 0.9",
+    "weak 1.5", "weak 2", "weak 3", "2, weak 2",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """scale, times: of classifier-free guidance.  away: of autoguidance, 1 is off."""
+
+    scale: float = 1.0
+    times: tuple[float, float] = (0.0, 1.0)
+    away: float = 1.0
+
+    @classmethod
+    def read(cls, text: str) -> "Setting":
+        """A setting as it is written in SETTINGS."""
+        found = cls()
+        for part in text.split(", "):
+            match part.split():
+                case ["weak", away]:
+                    found = replace(found, away=float(away))
+                case [scale, "in", low, "…", high]:
+                    found = replace(found, scale=float(scale), times=(float(low), float(high)))
+                case [scale]:
+                    found = replace(found, scale=float(scale))
+                case _:
+                    raise ValueError(f"{part!r} is no setting")
+        return found
+
+
+@torch.no_grad()
+def coarse(model: Diffusion) -> Diffusion:
+    """The model with every matrix of its picture blocks rounded to a few values a row."""
+    weak = copy.deepcopy(model)
+    for name, weight in weak.network.named_parameters():
+        if weight.ndim == 2 and "blocks" in name:
+            step = weight.float().abs().amax(1, keepdim=True).clamp(min=1e-12) / COARSE
+            weight.copy_((weight.float() / step).round() * step)
+    return weak
+
+
+def denoiser(model: Diffusion, weak: Diffusion, setting: Setting) -> Denoiser:
+    """Guided away from the empty caption, then from the weaker model, each as the setting says."""
+    good = together(model, Sampling(guidance_scale=setting.scale, interval=setting.times))
+    if setting.away == 1:
+        return good
+    return clip_range(autoguide(good, weak.denoiser(), setting.away))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """captions: to be drawn.  all: among which each is looked for.  rows: of the captions in `all`.  real: vectors."""
+
+    captions: list[str]
+    everything: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.int64]
+    real: npt.NDArray[np.float32]
+
+
+def asked(pictures: Pictures, judge: ClipVectors, rows: npt.NDArray[np.int64], count: int, of: int) -> Asked:
+    """`count` of the captions of these rows, in an order that depends on nothing; looked for among `of` captions."""
+    captions = [pictures.captions[row][0] for row in np.random.default_rng(0).permutation(rows)]
+    distinct = list(dict.fromkeys(captions))[:of]
+    return Asked(
+        distinct[:count],
+        judge.of_words(distinct),
+        np.arange(count),
+        judge.of_pictures(pictures.pixels[np.random.default_rng(1).permutation(rows)[:of]]),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Guidance of the default model.")
+    parser.add_argument("data")
+    parser.add_argument("-n", type=int, default=150, help="captions of either kind")
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--model", type=Path, default=DEFAULT)
+    parser.add_argument("--weak", type=Path, help="a weaker model; left out: the model itself, rounded")
+    parser.add_argument("--settings", default="; ".join(SETTINGS), help="; between")
+    arguments = parser.parse_args()
+
+    loaded = load_model(arguments.model)
+    model = loaded.model
+    weak = load_model(arguments.weak).model if arguments.weak else coarse(model)
+    judge = ClipVectors(load_clip(DEFAULT_CLIP))
+    pictures, _ = pack(open_source(arguments.data), model.shape[-1], model.shape[0])
+    trained, held = split(pictures.meta)
+    trained = np.array([row for row in trained if not is_flag(pictures.meta[row])])
+    sides = {
+        name: asked(pictures, judge, rows, arguments.n, len(held))
+        for name, rows in (("seen", trained), ("held out", held))
+    }
+    print("| guidance | s a picture |" + "".join(f" {name}: score | R@1 | R@5 | KID |" for name in sides))
+    print("|---|---|" + "---|" * 4 * len(sides))
+    for text in arguments.settings.split("; "):
+        denoise = denoiser(model, weak, Setting.read(text))
+        draw = drawer(model, replace(loaded.sampling, steps=arguments.steps), denoise)
+        began, cells = time.perf_counter(), []
+        for side in sides.values():
+            made = judge.of_pictures(drawn(draw, side.captions, range(len(side.captions))))
+            scores = 100 * (made * side.everything[side.rows]).sum(1)
+            score = interval(lambda rows: float(rows.mean()), [scores], 1000, 0)
+            before = wrong_before(made, side.everything, side.rows)
+            distance = kernel(scaled(side.real), scaled(made)).value
+            cells.append(
+                f" {score.value:.1f} ({score.low:.1f} – {score.high:.1f}) | {(before < 1).mean():.2f} |"
+                f" {(before < 5).mean():.2f} | {distance:.3f} |"
+            )
+        seconds = (time.perf_counter() - began) / 2 / arguments.n
+        print(f"| {text} | {seconds:.2f} |" + "".join(cells), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Where things lie, for a model that learned what they are: its reader of places is trained on captions alone.
+
+No picture is looked at, and nothing else of the model changes. Minutes on one core.
+Run: python -m experiments.icons_layout DATA RUN --out MODEL
+DATA: the shards of unstir/recipes/icons.py. It can be stopped.
+Reached: see docs/log.md (2026-11-20).
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unstir.data.pictures import Pictures, pack
+from unstir.data.sources import open_source
+from unstir.models.diffusion import Diffusion
+from unstir.nn.init import initialise
+from unstir.nn.layout import LayoutConfig, layout_loss
+from unstir.recipes.icons import captions, icons
+from unstir.recipes.icons_data import annotated, split, weight
+from unstir.scenes.batches import BatchPlanner, PlannedBatch, drawings_of
+from unstir.scenes.planner import SceneMix
+from unstir.train.config import TrainConfig
+from unstir.train.loop import Run, train
+from unstir.train.new_run import copy_weights, known_words
+from unstir.train.samples import averaged
+from unstir.weights.model_file import DEFAULT, few_step_weights, load_model, save_model
+
+MIX = SceneMix(count=0.1, two=0.2, relation=0.45, background=0.15, typos=0.25)
+SIDE = 64
+
+
+class Reader(nn.Module):
+    """The reader of a model, alone, as something that can be trained."""
+
+    def __init__(self, model: Diffusion) -> None:
+        super().__init__()
+        self.model = model.requires_grad_(False)
+        assert model.layout is not None
+        model.layout.requires_grad_(True)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def parts(self) -> dict[str, nn.Module]:
+        assert self.model.layout is not None
+        return {"main": self.model.layout}
+
+    def compile_loss(self) -> None:
+        """Nothing is worth it."""
+
+    def losses(self, batch: PlannedBatch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:  # noqa: ARG002
+        yield "main", layout_loss(self.model.find(torch.from_numpy(batch.ids)), torch.from_numpy(batch.where))
+
+
+def with_reader(model: Diffusion) -> Diffusion:
+    """The same model with a new reader."""
+    new = Diffusion(replace(model.config, layout=LayoutConfig()), model.tokenizer)
+    initialise(new, 0)
+    copy_weights(new, model)
+    return new.eval()
+
+
+@torch.no_grad()
+def right(reader: Reader, planner: BatchPlanner, batches: int) -> tuple[float, float]:
+    """Of the tokens of scenes that were not trained on: how many are rightly taken to name a thing or not, and of those
+    that lie clearly in one half, how many are found there.
+    """
+    named, halves = [], []
+    for k in range(batches):
+        batch = planner.at((10**6 + k) * planner.config.batch_size)
+        found, where = reader.model.find(torch.from_numpy(batch.ids)), torch.from_numpy(batch.where)
+        told, real = ~where.isnan().any(-1), torch.from_numpy(batch.ids) != 0
+        named.append(((found[..., 0] > 0) == told)[real])
+        apart = told[..., None] & ((where[..., :2] - 0.5).abs() > 0.1)
+        halves.append(((found[..., 1:3] > 0.5) == (where[..., :2] > 0.5))[apart])
+    return torch.cat(named).float().mean().item(), torch.cat(halves).float().mean().item()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Teach the default model where things lie, from words alone.")
+    parser.add_argument("data")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--model", type=Path, default=DEFAULT)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--captions", type=int, default=512_000)
+    arguments = parser.parse_args()
+    arguments.run.mkdir(parents=True, exist_ok=True)
+
+    loaded = load_model(arguments.model, dtype=torch.float32)
+    reader = Reader(with_reader(loaded.model))
+    model = reader.model
+    pictures, _ = pack(open_source(arguments.data), SIDE, 4, captioner=captions)  # for their boxes
+    rows, _ = split(pictures.meta)
+    pictures = pictures.take(rows)
+    pictures.meta = [annotated(meta) for meta in pictures.meta]
+    config = TrainConfig(
+        images=arguments.captions, batch_size=256, muon_lr=0.02, adamw_lr=2e-3, warmup=5_120, cooldown=0.7,
+        caption_dropout=0.02, log_every=25_600, save_every=51_200, sample_every=10**9, scenes=MIX,
+    )  # fmt: skip
+    index = np.repeat(np.arange(len(pictures)), [weight(meta) for meta in pictures.meta])
+    planner = BatchPlanner(drawings_of(pictures), index, model.tokenizer, model.config.text.length, config)
+    nothing = Pictures(pictures.pixels[:1], pictures.captions[:1], pictures.keys[:1], pictures.meta[:1])
+    run = Run(arguments.run, reader, nothing, config, planner.at)
+    for now in train(run):
+        if now.event == "log":
+            print(f"{now.images_seen} of {now.images}: {now.loss:.4f}, {now.rate:.0f}/s, {now.seconds_left:.0f} s left")
+    with averaged(run) as taught:
+        named, halves = right(taught, planner, 8)
+        print(f"rightly taken for a name or not: {named:.2%} of tokens; in the right half: {halves:.2%}")
+        notes = {**loaded.notes, "words": known_words(icons(), pictures)}
+        save_model(arguments.out, taught.model, None, loaded.sampling, notes, torch.int8, few_step_weights(loaded.path))
+    print(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Four steps for the default model: a low-rank change learns to walk its guided paths in four strides.
+
+Run: python -m experiments.icons_step_distillation DATA RUN --out MODEL
+DATA: the shards of unstir/recipes/icons.py. Stopped, it continues where it was.
+Reached: see docs/log.md (2026-11-20).
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from unstir.data.order import order
+from unstir.data.pictures import Pictures
+from unstir.data.sources import open_source
+from unstir.diffusion.grid import time_grid
+from unstir.diffusion.noise import batch_normal
+from unstir.diffusion.sampler import levels_of, named_sampler
+from unstir.evaluate.generation import together
+from unstir.files import write_atomic
+from unstir.models.diffusion import Diffusion, Sampling
+from unstir.models.pixels import to_pixels
+from unstir.models.step_distillation import StepDistillation, TrajectorySegments
+from unstir.nn.lora import lora_weights
+from unstir.recipes.icons_data import annotated, split, weight
+from unstir.scenes.planner import Drawing, SceneMix, ScenePlanner
+from unstir.train.config import TrainConfig
+from unstir.train.loop import Run, train
+from unstir.train.samples import averaged
+from unstir.weights.model_file import DEFAULT, FewSteps, load_model, save_model
+
+TEACHER = Sampling(steps=12, guidance_scale=3.0)
+STRIDES = 4
+FEW = Sampling(steps=STRIDES, guidance_scale=1.0, sampler="ddim")
+MOST = 6
+BATCH, RANK = 32, 16
+
+
+def captions(data: str, fits: Callable[[str], bool], count: int, seed: int) -> list[str]:
+    """What is drawn: scenes as in training, as often as in training."""
+    metas = [annotated(entry.meta) for entry in open_source(data).entries]
+    rows, _ = split(metas)
+    drawings = [_drawing(metas[row]) for row in rows]
+    maker = ScenePlanner(drawings, SceneMix(), fits)
+    index = np.repeat(np.arange(len(drawings)), [weight(metas[row]) for row in rows])
+    rng = np.random.default_rng(seed)
+    return [maker.scene(int(rng.choice(index)), rng).caption for _ in range(count)]
+
+
+def _drawing(meta: dict[str, object]) -> Drawing:
+    name, tags = str(meta["name"]), meta.get("tags")
+    synonyms = tuple(str(tag) for tag in tags if tag != name) if isinstance(tags, list) else ()
+    whole = (0.0, 0.0, 1.0, 1.0)  # where it is drawn: nothing is painted here
+    return Drawing(
+        name, synonyms, str(meta["phrase"]), str(meta["style"]), whole, bool(meta["thing"]), bool(meta["dark"])
+    )
+
+
+@torch.no_grad()
+def paths(model: Diffusion, said: list[str], seeds: list[int]) -> torch.Tensor:
+    """(B, STRIDES + 1, C, S, S): where the teacher is at times 1, 3/4, 1/2, 1/4 and 0."""
+    levels = levels_of(model.schedule, time_grid(model.schedule, TEACHER.steps, TEACHER.spacing))
+
+    def noise(step: int) -> torch.Tensor:
+        return batch_normal(model.shape, seeds, step)
+
+    marks = []
+    walk = named_sampler(TEACHER.sampler)
+    for step in walk(together(model, TEACHER), noise(0) * levels[0].sigma, model.encode(said), levels, noise):
+        if step.i % (TEACHER.steps // STRIDES) == 0:
+            marks.append(step.xt.clone())
+    return torch.stack([*marks, step.x0], dim=1)
+
+
+def all_paths(model: Diffusion, said: list[str], folder: Path) -> torch.Tensor:
+    """The paths of all captions, float16; kept as files batch by batch, and read from them where they are there."""
+    out = []
+    for start in range(0, len(said), BATCH):
+        file = folder / f"{start:06d}.safetensors"
+        if not file.exists():
+            seeds = list(range(10**6 + start, 10**6 + min(start + BATCH, len(said))))
+            made = {"paths": paths(model, said[start : start + BATCH], seeds).half().contiguous()}
+            write_atomic(file, lambda temporary, made=made: save_file(made, temporary))  # type: ignore[misc]
+            print(f"paths: {start + BATCH} of {len(said)}", flush=True)
+        out.append(load_file(file)["paths"])
+    return torch.cat(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Teach the default model to draw in four steps.")
+    parser.add_argument("data")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--model", type=Path, default=DEFAULT)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--paths", type=int, default=768)
+    parser.add_argument("--passes", type=float, default=3.0)
+    arguments = parser.parse_args()
+    arguments.run.mkdir(parents=True, exist_ok=True)
+
+    loaded = load_model(arguments.model, dtype=torch.float32)
+    model = loaded.model
+
+    def fits(caption: str) -> bool:
+        return len(model.tokenizer.tokens(caption)) <= model.config.text.length
+
+    said = captions(arguments.data, fits, arguments.paths, 100)
+    marks = all_paths(load_model(arguments.model).model, said, arguments.run / "paths")
+    ids, times = model.tokenize(said), torch.linspace(1, 0, STRIDES + 1)
+
+    images = int(len(marks) * STRIDES * arguments.passes) // BATCH * BATCH
+    config = TrainConfig(
+        images=images, batch_size=BATCH, optimiser="adamw", adamw_lr=1e-3, warmup=20 * BATCH, cooldown=0.5,
+        ema=0.1, log_every=20 * BATCH, save_every=20 * BATCH, sample_every=10**9,
+    )  # fmt: skip
+
+    def strides(images_seen: int) -> TrajectorySegments:
+        rows = torch.from_numpy(order(len(marks) * STRIDES, config.seed, images_seen, BATCH))
+        path, k = rows // STRIDES, rows % STRIDES
+        return TrajectorySegments(marks[path, k].float(), marks[path, k + 1].float(), times[k], times[k + 1], ids[path])
+
+    ends = to_pixels(marks[:, -1].float()).numpy()
+    pictures = Pictures(
+        ends, [(text or "nothing",) for text in said], [str(i) for i in range(len(said))], [{}] * len(said)
+    )
+    run = Run(arguments.run, StepDistillation(model, RANK), pictures, config, strides)
+    for progress in train(run):
+        print(
+            f"{progress.images_seen} of {images}: {progress.loss:.5f}, {progress.seconds_left:.0f} s left", flush=True
+        )
+    with averaged(run) as tuned:
+        few = FewSteps(MOST, FEW, lora_weights(tuned.model.network))
+    plain = load_model(arguments.model, dtype=torch.float32)
+    save_model(arguments.out, plain.model, sampling=plain.sampling, notes=plain.notes, dtype=torch.int8, few=few)
+    print(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""A judge of style alone for the default model: a small convolutional network, independent of words and of CLIP.
+
+It is trained on the drawings that the model was trained on, and tried on the held-out ones: how often it knows the hand
+of a real drawing is the ceiling of what it can find in a drawn one.
+Run: python -m experiments.icons_styles DATA RUN [-n 400]
+DATA: the shards of unstir/recipes/icons.py. Stopped, it continues where it was.
+Reached: see docs/log.md (2026-11-20).
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unstir.data.order import order
+from unstir.data.pictures import Pictures, pack
+from unstir.data.sources import open_source
+from unstir.evaluate.generation import batch_drawer, drawn
+from unstir.evaluate.shares import share
+from unstir.models.augment import JITTER_PARAMETERS, jitter
+from unstir.models.pixels import to_model
+from unstir.nn.conv import Conv
+from unstir.nn.init import init_zero, initialise
+from unstir.recipes.icons_data import is_flag, split
+from unstir.train.config import TrainConfig
+from unstir.train.loop import Run, train
+from unstir.train.samples import averaged
+from unstir.weights.model_file import DEFAULT, load_model
+
+SIDE, BATCH = 64, 64
+WIDTHS = (32, 64, 128)
+
+
+class Batch(NamedTuple):
+    """x0: (B, 4, S, S) in [-1, 1].  style: (B,) int64."""
+
+    x0: Tensor
+    style: Tensor
+
+
+class Block(nn.Module):
+    """Two convolutions beside the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = nn.GroupNorm(8, width), Conv(width, width, 3)
+        self.norm2, self.conv2 = nn.GroupNorm(8, width), Conv(width, width, 3)
+        init_zero(self.conv2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))  # type: ignore[no-any-return]
+
+
+class StyleJudge(nn.Module):
+    """Pictures (B, 4, S, S) in [-1, 1] -> logits of styles, (B, styles). Something that can be trained."""
+
+    def __init__(self, styles: int) -> None:
+        super().__init__()
+        self.stem = Conv(16, WIDTHS[0], 3)
+        self.blocks = nn.ModuleList(Block(width) for width in WIDTHS)
+        self.narrow = nn.ModuleList(Conv(4 * a, b, 1) for a, b in pairwise(WIDTHS))
+        self.out = nn.Linear(2 * WIDTHS[-1], styles)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(F.pixel_unshuffle(x, 2))
+        for k, block in enumerate(self.blocks):
+            if k:
+                x = self.narrow[k - 1](F.pixel_unshuffle(x, 2))
+            x = block(x)
+        out: Tensor = self.out(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
+        return out
+
+    @property
+    def device(self) -> torch.device:
+        return self.out.weight.device
+
+    def parts(self) -> dict[str, nn.Module]:
+        return {"main": self}
+
+    def compile_loss(self) -> None:
+        """Nothing is worth it."""
+
+    def losses(self, batch: Batch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
+        x = jitter(batch.x0, torch.rand(JITTER_PARAMETERS, len(batch.x0), generator=rng), (0.9, 1.1), 0.06, 3.0)
+        mirrored = torch.rand(len(x), generator=rng) < 0.5
+        x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
+        yield "main", F.cross_entropy(self(x).float(), batch.style, label_smoothing=0.05)
+
+
+@torch.no_grad()
+def guesses(judge: StyleJudge, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """(N,) the style that each picture (N, S, S, 4) is taken for."""
+    parts = [judge(to_model(torch.from_numpy(np.array(pixels[k : k + 256])))) for k in range(0, len(pixels), 256)]
+    found: npt.NDArray[np.int64] = torch.cat(parts).argmax(1).numpy()
+    return found
+
+
+def table(names: Sequence[str], columns: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]) -> None:
+    """Print the share of right guesses by style, and of all. columns: by name, (guessed, asked)."""
+    print("| style | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
+    for k, name in enumerate(names):
+        own = [got[asked == k] == k for got, asked in columns.values()]
+        cells = [f"{one.mean():.0%} of {len(one)}" if len(one) else "" for one in own]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    shares = [share(int((got == asked).sum()), len(asked)) for got, asked in columns.values()]
+    print("| all | " + " | ".join(f"{one.value:.1%} ({one.low:.1%} – {one.high:.1%})" for one in shares) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Judge the default model's sense of style.")
+    parser.add_argument("data")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("-n", type=int, default=400, help="pictures to draw, half of them of held-out captions")
+    parser.add_argument("--model", type=Path, default=DEFAULT)
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--images", type=int, default=160_000)
+    arguments = parser.parse_args()
+    arguments.run.mkdir(parents=True, exist_ok=True)
+
+    pictures, _ = pack(open_source(arguments.data), SIDE, 4)
+    names = sorted({str(meta["phrase"]) for meta in pictures.meta})
+    style = np.array([names.index(str(meta["phrase"])) for meta in pictures.meta])
+    trained, held = split(pictures.meta)
+    trained = np.array([row for row in trained if not is_flag(pictures.meta[row])])
+    config = TrainConfig(
+        images=arguments.images, batch_size=BATCH, muon_lr=0.01, adamw_lr=2e-3, weight_decay=0.01, warmup=6_400,
+        cooldown=0.7, log_every=6_400, save_every=12_800, sample_every=10**9,
+    )  # fmt: skip
+
+    def batch(images_seen: int) -> Batch:
+        rows = trained[order(len(trained), 0, images_seen, BATCH)]
+        x0 = to_model(torch.from_numpy(np.ascontiguousarray(pictures.pixels[rows])))
+        return Batch(x0, torch.from_numpy(style[rows]))
+
+    judge = StyleJudge(len(names))
+    initialise(judge, 0)
+    nothing = Pictures(pictures.pixels[:1], pictures.captions[:1], pictures.keys[:1], pictures.meta[:1])
+    run = Run(arguments.run, judge, nothing, config, batch)
+    for now in train(run):
+        if now.event == "log":
+            print(f"{now.images_seen} of {now.images}: {now.loss:.3f}, {now.rate:.0f}/s, {now.seconds_left:.0f} s left")
+    columns = {}
+    with averaged(run) as taught:
+        columns["real, held out"] = guesses(taught, pictures.pixels[held]), style[held]
+        if arguments.n:
+            loaded = load_model(arguments.model)
+            draw = batch_drawer(loaded.model, replace(loaded.sampling, steps=arguments.steps))
+            for name, rows in (("drawn, held out", held), ("drawn, seen", trained)):
+                asked = np.random.default_rng(0).permutation(rows)[: arguments.n // 2]
+                made = drawn(draw, [pictures.captions[row][0] for row in asked], range(len(asked)))
+                columns[name] = guesses(taught, made), style[asked]
+                columns[name.replace("drawn", "the same, real")] = guesses(taught, pictures.pixels[asked]), style[asked]
+    table(names, columns)
+
+
+if __name__ == "__main__":
+    main()

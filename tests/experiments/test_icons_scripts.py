@@ -1,0 +1,103 @@
+"""The scripts beside the icon recipe, on a handful of discs: what they train learns, what is asked is read."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.icons_guidance import COARSE, SETTINGS, Setting, coarse, denoiser
+from experiments.icons_layout import Reader, right, with_reader
+from experiments.icons_skills import mended
+from experiments.icons_styles import Batch, StyleJudge, guesses, table
+from tests.train.test_begin import RECIPE, things
+from unstir.models.pixels import to_model
+from unstir.nn.init import initialise
+from unstir.scenes.batches import BatchPlanner, drawings_of
+from unstir.scenes.planner import SceneMix
+from unstir.train.config import TrainConfig
+from unstir.train.loop import Run, train
+from unstir.train.new_run import new_model
+from unstir.train.samples import averaged
+
+
+@pytest.fixture(scope="module")
+def model():
+    return new_model(replace(RECIPE, vocabulary=400, length=24, train=replace(RECIPE.train, scenes=False)), things())
+
+
+def test_a_reader_learns_from_captions_alone(model, tmp_path):
+    assert model.layout is None
+    reader = Reader(with_reader(model))
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    config = TrainConfig(images=3_200, batch_size=32, muon_lr=0.02, adamw_lr=3e-3, warmup=320, sample_every=10**9)
+    config = replace(config, scenes=SceneMix(0, 0, 1, 0, 0, 0))
+    drawings = drawings_of(things())
+    planner = BatchPlanner(drawings, np.arange(6), reader.model.tokenizer, 24, config)
+    blind = right(reader, planner, 2)
+    run = Run(tmp_path, reader, things(), config, planner.at)
+    list(train(run))
+    with averaged(run) as taught:
+        named, halves = right(taught, planner, 2)
+        assert halves > 0.9 > blind[1]
+        assert named > 0.97
+        after = dict(taught.model.named_parameters())
+    assert all(torch.equal(after[name], value) for name, value in before.items()), "nothing else has changed"
+    assert {name for name in after if name not in before} == {n for n in after if n.startswith("layout.")}
+
+
+def test_settings_of_guidance():
+    assert Setting.read("3") == Setting(3.0)
+    assert Setting.read("5 in 0.2 … 0.8") == Setting(5.0, (0.2, 0.8))
+    assert Setting.read("2, weak 1.5") == Setting(2.0, away=1.5)
+    assert len({Setting.read(text) for text in SETTINGS}) == len(SETTINGS)
+    with pytest.raises(ValueError, match="'in much' is no setting"):
+        Setting.read("3, in much")
+
+
+def test_a_coarse_model_guides(model):
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 0.1 * torch.randn(weight.shape, generator=generator)
+    weak = coarse(model)
+    name, weight = next((n, w) for n, w in weak.network.named_parameters() if "blocks" in n and w.ndim == 2)
+    assert not torch.equal(weight, dict(model.network.named_parameters())[name])
+    assert all(len(row.unique()) <= 2 * COARSE + 1 for row in weight)
+    xt, t, words = torch.randn(1, *model.shape), torch.tensor([0.5]), model.encode(["a red disc"])
+    plain = denoiser(model, weak, Setting())(xt, t, words)
+    assert torch.equal(plain, model.denoiser()(xt, t, words).clamp(-1, 1))
+    away = denoiser(model, weak, Setting(away=3.0))(xt, t, words)
+    want = plain + 2 * (plain - weak.denoiser()(xt, t, words))
+    assert torch.allclose(away, want.clamp(-1, 1), atol=1e-5)
+
+
+def test_the_judge_of_style_learns_and_tells(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    pixels = np.zeros((40, 64, 64, 4), np.uint8)
+    style = np.arange(40) % 2
+    for picture, hollow in zip(pixels, style, strict=True):
+        x, y = rng.integers(16, 48, 2)
+        picture[y - 12 : y + 12, x - 12 : x + 12] = (*rng.integers(0, 256, 3), 255)
+        if hollow:
+            picture[y - 9 : y + 9, x - 9 : x + 9] = 0
+    judge = StyleJudge(2)
+    initialise(judge, 0)
+    config = TrainConfig(images=640, batch_size=16, muon_lr=0.01, adamw_lr=2e-3, warmup=64, sample_every=10**9)
+
+    def batch(images_seen):
+        rows = np.arange(images_seen, images_seen + 16) % 32
+        return Batch(to_model(torch.from_numpy(pixels[rows])), torch.from_numpy(style[rows]))
+
+    run = Run(tmp_path, judge, None, config, batch)
+    while run.images_seen < config.images:
+        run.step()
+    got = guesses(run.model, pixels[32:])
+    assert (got == style[32:]).all()
+    table(["full", "hollow"], {"held out": (got, style[32:])})
+    assert "| hollow | 100% of 4 |" in capsys.readouterr().out
+
+
+def test_captions_are_mended_as_the_command_mends_them():
+    assert mended("RED APLE, noto", ["red", "apple", "noto"]) == "RED apple, noto"
+    assert mended("RED APLE, noto", []) == "RED APLE, noto"

@@ -1,0 +1,115 @@
+"""Where the line icons lie in the clones of their repositories, and what they are called there.
+
+Logos of brands and icons that are to be removed are left out.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from tools.icons.drawings import Found, Words, tidy_tags
+from unstir.errors import UserError
+
+_PHOSPHOR_WEIGHTS = ("light", "bold", "fill", "duotone")
+
+# A catalogue entry has its name and its tags; an alias block has a name as well, which is none of ours.
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_PHOSPHOR_ENTRY = re.compile(
+    rf"\balias:\s*\{{[^}}]*\}}|\bname:\s*(?P<name>{_QUOTED})|\btags:\s*\[(?P<tags>(?:\s*{_QUOTED}\s*,?)*)\s*\]"
+)
+
+
+def phosphor(clone: Path, found: Found) -> None:
+    """assets/WEIGHT/NAME-WEIGHT.svg in four of the six weights; tags in src/icons.ts."""
+    tags = _phosphor_tags(clone / "src" / "icons.ts")
+    for weight in _PHOSPHOR_WEIGHTS:
+        for file in sorted((clone / "assets" / weight).glob(f"*-{weight}.svg")):
+            icon = file.stem.removesuffix(f"-{weight}")
+            if "-logo" in icon:
+                found.left_out["logos of brands"] += 1
+            else:
+                name = _spoken(icon)
+                found.add(icon, f"phosphor-{weight}", Words(name, tidy_tags(name, tags.get(icon, ()))), file)
+
+
+def lucide(clone: Path, found: Found) -> None:
+    """icons/NAME.svg, with tags and categories in icons/NAME.json."""
+    for file in sorted((clone / "icons").glob("*.svg")):
+        beside = file.with_suffix(".json")
+        meta: Any = {}
+        if beside.is_file():
+            try:
+                meta = json.loads(beside.read_text(encoding="utf-8-sig"))
+            except (OSError, ValueError) as error:
+                found.problems.append(f"{beside}: its tags cannot be read ({error}).")
+        if not isinstance(meta, dict):
+            meta = {}
+        if meta.get("deprecated"):
+            found.left_out["icons to be removed"] += 1
+            continue
+        name = _spoken(file.stem)
+        categories = _texts(meta.get("categories"))
+        found.add(
+            file.stem,
+            "lucide",
+            Words(name, tidy_tags(name, _texts(meta.get("tags"))), categories[0] if categories else None),
+            file,
+        )
+
+
+def material(clone: Path, found: Found) -> None:
+    """svg/NAME.svg; aliases, tags and what is deprecated in meta.json."""
+    path = clone / "meta.json"
+    rows = _json(path, "a clone of MaterialDesign-SVG has it beside its folder svg")
+    for row in rows if isinstance(rows, list) else []:
+        icon = row.get("name") if isinstance(row, dict) else None
+        if not isinstance(icon, str):
+            found.problems.append(f"{path}: an entry without a name is left out.")
+            continue
+        tags, file = _texts(row.get("tags")), clone / "svg" / f"{icon}.svg"
+        if row.get("deprecated"):
+            found.left_out["icons to be removed"] += 1
+        elif "Brand / Logo" in tags:
+            found.left_out["logos of brands"] += 1
+        elif not file.is_file():
+            found.problems.append(f"{file}: meta.json names it, but there is no such file.")
+        else:
+            name = _spoken(icon)
+            synonyms = [_spoken(alias) for alias in _texts(row.get("aliases"))]
+            words = Words(name, tidy_tags(name, [*synonyms, *tags]), tags[0] if tags else None)
+            found.add(icon, "material", words, file)
+
+
+def _phosphor_tags(path: Path) -> dict[str, list[str]]:
+    """The tags in Phosphor's catalogue by icon. Marks such as "*new*" are none."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: a clone of Phosphor's core has it. ({error})") from error
+    tags: dict[str, list[str]] = {}
+    name = ""
+    for match in _PHOSPHOR_ENTRY.finditer(text):
+        if match["name"] is not None:
+            name = json.loads(match["name"])
+        elif match["tags"] is not None:
+            texts = [json.loads(quoted) for quoted in re.findall(_QUOTED, match["tags"])]
+            tags[name] = [text for text in texts if not text.startswith("*")]
+    return tags
+
+
+def _json(path: Path, hint: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {hint}. ({error})") from error
+
+
+def _texts(value: object) -> list[str]:
+    """The texts in a list from a JSON file; none if it is no list."""
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+
+
+def _spoken(icon: str) -> str:
+    """ "arrow-down-left" as one says it."""
+    return " ".join(icon.lower().replace("-", " ").split())

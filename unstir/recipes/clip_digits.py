@@ -1,0 +1,60 @@
+"""A CLIP of handwritten digits, 8×8 pixels: `unstir train digits --recipe clip-digits --run runs/clip-digits`.
+
+Score a trained model: python -m unstir.recipes.clip_digits runs/clip-digits
+Reached: zero-shot 97.2 % of the 359 digits held out (chance 10 %); five minutes on one core, 2026-11-20.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from unstir.data.digits import NAMES
+from unstir.data.digits import digits as real
+from unstir.models.zero_shot import class_embeddings, embed_batches
+from unstir.nn.vision import VisionConfig
+from unstir.train.config import TrainConfig
+from unstir.train.recipe import ClipRecipe
+from unstir.weights.model_file import load_clip
+
+TEMPLATES = ("a handwritten {}", "the digit {}")
+"""Of which zero-shot classes are the mean; "an eight" would need another article."""
+
+
+def clip_digits() -> ClipRecipe:
+    return ClipRecipe(
+        vision=VisionConfig(8, 3, patch=2, width=96, depth=4, heads=3, mlp=384),
+        train=TrainConfig(
+            images=100_000,
+            batch_size=128,
+            caption_dropout=0.0,
+            warmup=5_000,
+            cooldown=0.5,
+            log_every=2_048,
+            sample_every=20_000,
+            save_every=20_000,
+            validation=96,
+            best="most named",
+        ),
+        width=64,
+        text_width=64,
+        text_depth=1,
+        vocabulary=300,
+        length=16,
+        augment=True,
+        notes={"data": "the handwritten digits of scikit-learn (UCI, CC BY 4.0)"},
+    )
+
+
+def score(model: Path) -> float:
+    """Zero-shot: the share of the 359 held-out digits whose own name is the nearest of ten."""
+    clip, test = load_clip(model), real(part="test")
+    classes = class_embeddings(clip, NAMES, TEMPLATES)
+    pictures = embed_batches(clip, [torch.from_numpy(test.pixels)])
+    guesses = (pictures @ classes.T).argmax(1).tolist()
+    return float(np.mean([meta["digit"] == guess for meta, guess in zip(test.meta, guesses, strict=True)]))
+
+
+if __name__ == "__main__":
+    print(f"zero-shot: {score(Path(sys.argv[1])):.1%} of the 359 digits held out")

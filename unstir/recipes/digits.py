@@ -1,0 +1,90 @@
+"""Handwritten digits, 8×8 pixels, from their names: `unstir train digits --recipe digits --run runs/digits`.
+
+Score a trained model: python -m unstir.recipes.digits runs/digits
+Reached: 100 % of 500 digits read as asked, at most 3.06 bits per dimension; 9 minutes on one core (2026-11-20).
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from unstir.data.digits import NAMES
+from unstir.diffusion.chain import Bound
+from unstir.models.diffusion import Sampling
+from unstir.nn.dit import DiTConfig
+from unstir.train.config import TrainConfig
+from unstir.train.recipe import Recipe
+
+
+def digits() -> Recipe:
+    return Recipe(
+        network=DiTConfig(8, 3, patch=2, width=160, depth=6, heads=5, bottleneck=12, words=128),
+        train=TrainConfig(
+            images=100_000,
+            batch_size=128,
+            warmup=4_000,
+            cooldown=0.4,
+            log_every=2_048,
+            sample_every=25_000,
+            save_every=20_000,
+        ),
+        prompts=tuple(f"a handwritten {name}" for name in NAMES[:8]) * 2,
+        sampling=Sampling(steps=24, guidance_scale=2.0),
+        vocabulary=320,
+        length=16,
+        text_width=128,
+        text_depth=1,
+        sigma_data=0.75,
+        t_mean=0.0,
+        notes={"data": "the handwritten digits of scikit-learn (UCI, CC BY 4.0)"},
+    )
+
+
+def score(model: Path, each: int = 50) -> tuple[float, float]:
+    """The share of pictures that a support vector machine reads as the digit asked for, and its own share on real ones.
+
+    The classifier learns from the training digits and is tested on those held out; it never sees a generated picture.
+    each: pictures per digit, seeds 0 … each-1.
+    """
+    from sklearn.svm import SVC
+
+    from unstir.data.digits import digits as real
+    from unstir.train.samples import draw
+    from unstir.weights.model_file import load_model
+
+    train, test = real(part="train"), real(part="test")
+    reader = SVC(C=10, gamma="scale").fit(_flat(train.pixels), [meta["digit"] for meta in train.meta])
+    on_real = float(reader.score(_flat(test.pixels), [meta["digit"] for meta in test.meta]))
+    loaded = load_model(model)
+    right = 0
+    for digit, name in enumerate(NAMES):
+        pictures = draw(loaded.model, [f"a handwritten {name}"] * each, range(each), loaded.sampling)
+        right += int((reader.predict(_flat(np.stack(pictures))) == digit).sum())
+    return right / (each * len(NAMES)), on_real
+
+
+def bits(model: Path) -> Bound:
+    """Bits per dimension of the held-out digits, given their names: an upper bound. Uniform noise would need 8."""
+    import torch
+
+    from unstir.data.digits import digits as real
+    from unstir.models.diffusion import Batch
+    from unstir.models.pixels import to_model
+    from unstir.weights.model_file import load_model
+
+    test = real(part="test")
+    loaded = load_model(model, dtype=torch.float32).model
+    ids = loaded.tokenize([ways[0] for ways in test.captions])
+    return loaded.bits_per_dim(Batch(to_model(torch.from_numpy(test.pixels)), ids), range(len(test)))
+
+
+def _flat(pixels: np.ndarray) -> np.ndarray:
+    return pixels[..., 0].reshape(len(pixels), -1).astype(np.float32) / 255
+
+
+if __name__ == "__main__":
+    generated, on_real = score(Path(sys.argv[1]))
+    print(f"read as asked: {generated:.1%} of 500 generated digits ({on_real:.1%} of the real ones held out)")
+    bound = bits(Path(sys.argv[1]))
+    print(f"at most {bound.total:.2f} ± {bound.standard_error:.2f} bits per dimension on the real ones held out")
