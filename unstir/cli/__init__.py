@@ -14,12 +14,13 @@ app = App(
     help_epilogue="Begin with: unstir generate 'red apple, fluent 3d'",
     suppress_keyboard_interrupt=False,  # main says a word about it
 )
-app.command("unstir.cli.generate:generate", name="generate", help="Draw pictures of words.")
+app.command("unstir.cli.generate:generate", name="generate", help="Generate pictures from a prompt.")
 app.command("unstir.cli.reproduce:reproduce", name="reproduce", help="Draw a picture again from what its file says.")
 app.command("unstir.cli.train:train", name="train", help="Train a model on captioned pictures, or continue a run.")
-app.command("unstir.cli.tune:tune", name="tune", help="Tune a model that draws until four steps are enough.")
+app.command("unstir.cli.distill:distill", name="distill", help="Distil a diffusion model to four steps.")
+app.command("unstir.cli.distill:distill", name="tune", help="The former name of distill.", show=False)
 app.command("unstir.cli.evaluate:evaluate", name="evaluate", help="Measure a model against captioned pictures.")
-app.command("unstir.cli.check:check", name="check", help="Look at captioned pictures before training.")
+app.command("unstir.cli.check:check", name="check", help="Validate captioned pictures before training.")
 app.command("unstir.cli.clip:clip", name="clip", help="Compare pictures and words, search pictures.")
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import App, Parameter
 
-from unstir.cli.drawing import checked_device
 from unstir.cli.progress import bar, say
 from unstir.cli.results_output import hits_of, plain, print_hits, print_json, print_table, short, write_sheet
 from unstir.errors import UserError
+from unstir.request import checked_device
 
 if TYPE_CHECKING:
     from torch import Tensor

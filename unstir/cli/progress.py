@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -63,3 +64,25 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s" if rest else f"{minutes} min"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+_QUIET = 30.0  # seconds between two lines where no terminal shows a bar
+
+
+@contextmanager
+def stage(what: str, total: float) -> Iterator[Callable[[float], None]]:
+    """A bar with rate and time left, which is given how much is done; without a terminal, a line now and then."""
+    began = said = time.monotonic()
+    with bar(what, total) as progress:
+
+        def report(done: float) -> None:
+            nonlocal said
+            now = time.monotonic()
+            rate = done / (now - began) if now > began else 0.0
+            words = f"{done:,.0f} of {total:,.0f}, {rate:.3g} a second"
+            progress(done, words)
+            if not progress.shown and now - said > _QUIET and rate:
+                said = now
+                say(f"{what}: {words}, {duration((total - done) / rate)} left")
+
+        yield report

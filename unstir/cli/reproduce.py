@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from unstir.cli.drawing import draw, fingerprint, open_judge, open_model, pixels_of
 from unstir.cli.progress import say
 from unstir.errors import UserError
+from unstir.request import draw, fingerprint, open_model, request_from
 
 
 def reproduce(
@@ -34,27 +34,32 @@ def reproduce(
 
     if out is not None and out.is_dir():
         raise UserError(f"--out {out} is a folder; name a file")
-    request = read_request(picture)
-    missing = {"prompt", "negative", "seed", "size", "steps", "sampler", "dtype", "model_hash"} - set(request)
+    values = read_request(picture)
+    missing = {"prompt", "seed", "dtype", "model_hash"} - set(values)
     if missing:
         raise UserError(f"{picture} does not say its {', '.join(sorted(missing))}; it cannot be made again")
-    steps = request["steps"]
-    loaded = open_model(model, device, str(request["dtype"]), steps if isinstance(steps, int) else None)
-    if fingerprint(loaded.path) != request["model_hash"]:
+    steps = values.get("steps")
+    loaded = open_model(model, device, str(values["dtype"]), steps if isinstance(steps, int) else None)
+    if fingerprint(loaded.path) != values["model_hash"]:
         raise UserError(
-            f"{picture} was made with the model {request.get('model')} ({request['model_hash']}), "
+            f"{picture} was made with the model {values.get('model')} ({values['model_hash']}), "
             f"and {loaded.path} is another one; name the right one with --model"
         )
-    judge = None
-    if "clip" in request:
-        judge = open_judge(clip, loaded)
-        wish = request["clip"]
-        if not isinstance(wish, dict) or fingerprint(judge.path) != wish.get("model_hash"):
-            raise UserError(f"{picture} was guided by another CLIP than {judge.path}; name the right one with --clip")
-    *_, last = draw(loaded, request, judge)
-    again = pixels_of(last.x0)
+    lacking = [name for name in loaded.settings.table() if name not in values]
+    request = request_from({"model": "", "device": "", "version": "", **values}, type(loaded.settings))
+    if {"steps", "sampler", "size", "negative"} & set(lacking):
+        raise UserError(f"{picture} does not say its {', '.join(sorted(lacking))}; it cannot be made again")
+    scorer = None
+    if request.clip is not None:
+        from unstir.clip_guidance import open_clip_scorer
+
+        scorer = open_clip_scorer(clip, loaded.model.shape)
+        if fingerprint(scorer.path) != request.clip.model_hash:
+            raise UserError(f"{picture} was guided by another CLIP than {scorer.path}; name the right one with --clip")
+    *_, last = draw(loaded, [request], scorer)
+    again = last.picture[0]
     path = out or picture.with_name(f"{picture.stem}-again.png")
-    save_png(path, again, request)
+    save_png(path, again, values)
     print(path)
     before = load_pixels(picture)
     if before.shape == again.shape and (before == again).all():
@@ -63,5 +68,5 @@ def reproduce(
     differing = (before != again).any(-1).mean() if before.shape == again.shape else 1.0
     raise UserError(
         f"{differing:.1%} of the pixels differ: the picture was made on another kind of machine "
-        f"({request.get('device', 'unknown')} there, {loaded.model.device.type} here), or changed since"
+        f"({values.get('device', 'unknown')} there, {loaded.model.device.type} here), or changed since"
     )

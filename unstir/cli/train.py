@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from unstir.cli.drawing import checked_device
-from unstir.cli.training import carry_on, checked_seed, parse_duration
+from unstir.cli.training import Console, Session, carry_on, parse_duration
 from unstir.errors import UserError
+from unstir.request import checked_device, checked_seed
 
 
 def train(
@@ -16,14 +16,15 @@ def train(
     *,
     run: Path,
     budget: str | None = None,
+    kind: str | None = None,
     size: Literal["s", "m", "l"] | None = None,
-    clip: bool = False,
+    clip: Annotated[bool, Parameter(negative=())] = False,
     recipe: str | None = None,
     start: Annotated[Path | None, Parameter(name="--from")] = None,
     seed: int = 0,
     device: str = "auto",
     tensorboard: bool = False,
-    judge: Path | None = None,
+    eval_clip: Annotated[Path | None, Parameter(name=["--eval-clip", "--judge"])] = None,
 ) -> None:
     """Train a model on DATA in the folder --run; the same command continues a run that was stopped.
 
@@ -36,15 +37,17 @@ def train(
     run
         Folder of the run: checkpoint, samples, log, and the model for `unstir generate --model`.
     budget
-        How long to train: 90s, 30m (if left out), 2h. It becomes a number of pictures once, at the beginning.
+        How long the command may take: 90s, 30m (the default), 2h.
+    kind
+        What to train: diffusion (the default) draws pictures from prompts; clip finds pictures by words.
     size
-        Size of the network; left out, the budget decides.
+        Size of the network; the budget decides by default.
     clip
-        Train a CLIP, which finds pictures by words, instead of a model that draws.
+        The same as --kind clip.
     recipe
         A recipe by name instead of the automatic choice; it brings its own number of pictures.
     start
-        A model to go on from, a file, a run folder, or "icons" for the default model: its network, size and words, its
+        Fine-tune a model, a file, a run folder, or "icons" for the default model: its network, size and words, and its
         weights to begin with. It is copied; the original stays as it is.
     seed
         Of the starting weights, the order of the pictures, and the noise.
@@ -52,35 +55,46 @@ def train(
         cpu, cuda, or auto.
     tensorboard
         Write TensorBoard files beside the log.
-    judge
-        A CLIP, a model file, a run folder, or "icons" for the one that comes with unstir: it scores a few pictures at
-        every look, into the log.
+    eval_clip
+        A CLIP, a model file, a run folder, or "icons" for the one that comes with unstir: at each evaluation it scores
+        a few pictures that the model draws, into the log.
     """
     seconds = parse_duration("30m" if budget is None else budget)
-    if recipe is not None and (budget is not None or size is not None or clip):
+    if clip and kind not in (None, "clip"):
+        raise UserError(f"--clip and --kind {kind} contradict each other; leave out one of them")
+    kind = "clip" if clip else kind
+    if recipe is not None and (budget is not None or size is not None or kind is not None):
         raise UserError(
-            "a --recipe brings its own length and network; leave out --budget, --size and --clip, or the recipe"
+            "a --recipe brings its own kind, length and network; leave out --budget, --size, --kind and --clip, or the "
+            "recipe"
         )
-    if start is not None and (size is not None or clip):
-        raise UserError("a model to go on from (--from) has its size already, and draws; leave out --size and --clip")
+    if start is not None and (size is not None or kind is not None):
+        raise UserError("a model to fine-tune (--from) has its kind and size already; leave out --size and --kind")
     checked_seed(seed)
     began = time.monotonic()
     chosen = checked_device(device)
 
-    from unstir.cli.planning import follow, plan_further, plan_run
+    from unstir.models.paradigms import names
+    from unstir.train import begin
     from unstir.train.distributed import joined_processes
     from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, resolve_default
 
+    if kind is not None and kind not in names():
+        raise UserError(f"there is no --kind {kind}; there are: {', '.join(names())}")
     start = start and resolve_default(start, DEFAULT)
-    judge = judge and resolve_default(judge, DEFAULT_CLIP)
+    eval_clip = eval_clip and resolve_default(eval_clip, DEFAULT_CLIP)
     with joined_processes(chosen) as own:
+        at = begin.Beginning(data, run, own, None if recipe else seconds, began, seed, Console())
 
-        def plan() -> None:
+        def start_run() -> None:
             if recipe is not None:
-                follow(data, run, recipe, seed, start)
-            elif start is not None:
-                plan_further(data, start, run, seconds, seed=seed, device=own, began=began)
-            else:
-                plan_run(data, run, seconds, size=size, clip=clip, seed=seed, device=own, began=began)
+                from unstir import recipes
 
-        carry_on(data, run, own, plan, ["unstir", "train", data, "--run", str(run)], tensorboard, judge)
+                begin.begin_recipe(at, recipes.named(recipe), recipe, start)
+            elif start is not None:
+                begin.begin_fine_tuning(at, start)
+            else:
+                begin.begin_automatic(at, kind or "diffusion", size)
+
+        command = ["unstir", "train", data, "--run", str(run)]
+        carry_on(Session(data, run, own, command, began, tensorboard, eval_clip), start_run)

@@ -5,6 +5,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+ORDER, CAPTION, NOISE, VALIDATION = range(4)
+"""What a seed is mixed with, so that numbers drawn for different purposes have nothing in common."""
+
 
 def order(n: int, seed: int, images_seen: int, count: int) -> npt.NDArray[np.int64]:
     """The indices of the next `count` pictures of a set of `n`, after `images_seen` have been served.

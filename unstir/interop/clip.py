@@ -16,8 +16,8 @@ from unstir.errors import UserError
 from unstir.interop import huggingface, openclip
 from unstir.interop.checkpoint import PICKLED, fill, refusal, tensor_files
 from unstir.interop.preprocessing import Preprocessing, preprocess
-from unstir.models.build import dataclass_from
 from unstir.models.clip import Clip, ClipConfig
+from unstir.models.description import dataclass_from
 from unstir.text.clip_tokenizer import ClipTokenizer
 from unstir.weights.model_file import HEADER, find_model, load_clip, read_header
 

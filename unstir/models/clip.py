@@ -40,6 +40,11 @@ class ClipConfig:
     bias: float | None = None
     augment: bool = False
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, side, side) of the pictures."""
+        return self.vision.channels, self.vision.size, self.vision.size
+
     def __post_init__(self) -> None:
         if self.loss not in STARTS:
             raise ValueError(f"there is no contrastive loss {self.loss!r}; there are: {', '.join(STARTS)}")
@@ -83,8 +88,7 @@ class Clip(nn.Module):
     @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, side, side) of the pictures that it reads."""
-        vision = self.config.vision
-        return vision.channels, vision.size, vision.size
+        return self.config.shape
 
     @property
     def device(self) -> torch.device:
@@ -129,6 +133,10 @@ class Clip(nn.Module):
     def parts(self) -> dict[str, nn.Module]:
         """One loss trains all of it."""
         return {"main": self}
+
+    def exported(self) -> nn.Module:
+        """The model of the model file."""
+        return self
 
     def compile_loss(self) -> None:
         """Let torch compile both encoders: faster steps after a minute or so of waiting.

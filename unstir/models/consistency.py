@@ -40,6 +40,10 @@ class Consistency(nn.Module):
         """Only the student's network learns."""
         return {"main": self.student.network}
 
+    def exported(self) -> nn.Module:
+        """The model of the model file: the student alone."""
+        return self.student
+
     def compile_loss(self) -> None:
         """Let torch compile the blocks of student and teacher."""
         compile_blocks(self)
@@ -58,7 +62,7 @@ class Consistency(nn.Module):
         t, r = n / self.steps, (n - 1) / self.steps
         xt = noised(batch.x0, eps, t, schedule)
         with torch.no_grad():
-            words = self.teacher.told(batch)
+            words = self.teacher.condition(batch)
             null = self.teacher.text(empty_prompt(batch.ids[:1])).repeat(len(n))
             guided = clip_range(guide(self.teacher.denoiser(), null, self.guidance_scale, join=TextEncoding.join))
             end = guided(xt, t, words)

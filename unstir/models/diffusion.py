@@ -1,8 +1,8 @@
-"""Text-to-image diffusion in pixel space: a picture network and a text encoder trained together."""
+"""Text-to-image diffusion: a picture network and a text encoder trained together."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
@@ -11,17 +11,20 @@ from torch import Tensor, nn
 from unstir.diffusion.chain import Bound, bits_per_dim
 from unstir.diffusion.denoiser import Denoiser, NetworkDenoiser, noised, per_picture
 from unstir.diffusion.grid import time_grid
-from unstir.diffusion.guidance import clip_range, dynamic_threshold, guide, one_by_one
+from unstir.diffusion.guidance import clip_range, guide, one_by_one
 from unstir.diffusion.noise import batch_normal
 from unstir.diffusion.prediction import Prediction
-from unstir.diffusion.sampler import Step, levels_of, named_sampler
+from unstir.diffusion.sampler import Sampler, Step, ddim, levels_of, named_sampler
 from unstir.diffusion.schedule import NoiseSchedule, logsnr, named_schedule
+from unstir.models.codec import Codec, PixelCodec
+from unstir.models.generative import Frame, NotFinite
 from unstir.models.process_group import process_group
 from unstir.nn.dit import DiT, DiTConfig
 from unstir.nn.layout import LayoutConfig, LayoutPredictor, layout_loss, predicted_layout
 from unstir.nn.text import TextConfig, TextEncoder, TextEncoding, padding
 from unstir.nn.transformer import compile_blocks
 from unstir.nn.unet import UNet, UNetConfig
+from unstir.settings import DiffusionSettings
 from unstir.text.tokenizer import Tokenizer
 
 
@@ -45,30 +48,35 @@ class DiffusionConfig:
     t_std: float = 1.0
     layout: LayoutConfig | None = None
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, side, side) of the pictures."""
+        return self.network.channels, self.network.size, self.network.size
 
-@dataclass(frozen=True)
-class Sampling:
-    """The dials of one request. interval: guide only at times within.  threshold: percentile, 1 = plain clipping."""
+    def continued(self, start: "DiffusionConfig") -> "DiffusionConfig":
+        """This configuration for the weights of a model that has another one: what they mean is kept.
 
-    steps: int = 24
-    sampler: str = "dpmpp_2m"
-    guidance_scale: float = 3.0
-    interval: tuple[float, float] = (0.0, 1.0)
-    spacing: str = "uniform"
-    shift: float = 1.0
-    threshold: float = 1.0
+        ValueError where the networks differ.
+        """
+        text = replace(self.text, vocabulary=start.text.vocabulary, length=start.text.length)
+        if (self.network, text) != (start.network, start.text):
+            raise ValueError("its network or its text encoder is another one")
+        kept = {name: getattr(start, name) for name in ("text", "schedule", "prediction", "loss", "sigma_data")}
+        return replace(self, **kept, layout=start.layout or self.layout)
 
 
 class Batch(NamedTuple):
-    """x0: (B, C, S, S) in [-1, 1]; ids: (B, L) tokens of the captions.
+    """What one step trains on.
 
-    where: (B, L, 3), where the thing lies that a token names: its middle x, y and its scale, as shares of the side; nan
-    for tokens that name none. None where nobody knows.
+    x0: (B, C, S, S), in [-1, 1] where they are pixels.
+    ids: (B, L) tokens of the captions.
+    layout: (B, L, 3), where the thing lies that a token names: its centre x, y and its scale, as shares of the side;
+        NaN for tokens that name none. None where it is not known.
     """
 
     x0: Tensor
     ids: Tensor
-    where: Tensor | None = None
+    layout: Tensor | None = None
 
 
 class Draw(NamedTuple):
@@ -83,12 +91,13 @@ SMALLEST_SIGMA = 0.05
 
 
 class Diffusion(nn.Module):
-    """A `GenerativeModel`: `losses` for training, `sample` for pictures."""
+    """A `GenerativeModel` that denoises in the space of its codec."""
 
-    def __init__(self, config: DiffusionConfig, tokenizer: Tokenizer) -> None:
+    def __init__(self, config: DiffusionConfig, tokenizer: Tokenizer, codec: Codec | None = None) -> None:
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
+        self.codec = codec or PixelCodec()
         self.schedule: NoiseSchedule = named_schedule(config.schedule)
         self.prediction = Prediction(config.prediction, config.sigma_data)
         self.prediction.check(self.schedule)
@@ -104,8 +113,7 @@ class Diffusion(nn.Module):
     @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, side, side) of the pictures that it was trained on."""
-        network = self.config.network
-        return network.channels, network.size, network.size
+        return self.config.shape
 
     @property
     def device(self) -> torch.device:
@@ -117,6 +125,10 @@ class Diffusion(nn.Module):
         """Which module each named loss trains."""
         return {"main": self}
 
+    def exported(self) -> nn.Module:
+        """The model of the model file."""
+        return self
+
     def compile_loss(self) -> None:
         """Let torch compile the blocks: faster steps after some seconds of waiting.
 
@@ -124,24 +136,29 @@ class Diffusion(nn.Module):
         """
         compile_blocks(self)
 
-    def draw(self, x0: Tensor, rng: torch.Generator) -> Draw:
+    def batch(self, pixels: Tensor, captions: Sequence[str]) -> Batch:
+        """uint8 (B, H, W, C), straight alpha, and their captions, on the model's device."""
+        return Batch(self.codec.encode(pixels.to(self.device)), self.tokenize(captions))
+
+    def sample_times(self, x0: Tensor, rng: torch.Generator) -> Draw:
         """Times and noise for this process's rows of a batch. rng: alike in all processes, on the device of x0."""
-        total = (
-            len(x0) * process_group().processes
-        )  # drawn for all: a picture's noise does not depend on how many share them
-        mine = process_group().rows(total)
+        group = process_group()
+        total = len(x0) * group.processes  # for all: a picture's noise does not depend on how many share them
+        mine = group.rows(total)
         normal = torch.randn(total, generator=rng, device=x0.device)[mine]
         t = torch.sigmoid(self.config.t_mean + self.config.t_std * normal)
         return Draw(t, torch.randn(total, *x0.shape[1:], generator=rng, device=x0.device)[mine])
 
     def losses(self, batch: Batch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
-        """("main", the mean weighted error of x0): the squared error in the space of `config.loss`. Of a model
-        with a reader of places, where the batch knows them: the patches heed these, and the reader's error is added.
+        """("main", the mean weighted error of x0): the squared error in the space of `config.loss`.
+
+        Where the batch knows the layout and the model predicts one: attention follows the true layout, and the error
+        of the predicted one is added.
         """
-        words = self.told(batch)
-        loss = self._error(batch.x0, words, *self.draw(batch.x0, rng)).mean()
-        if self.layout is not None and batch.where is not None:
-            loss = loss + layout_loss(self.find(batch.ids), batch.where)
+        words = self.condition(batch)
+        loss = self._error(batch.x0, words, *self.sample_times(batch.x0, rng)).mean()
+        if self.layout is not None and batch.layout is not None:
+            loss = loss + layout_loss(self.predict_layout(batch.ids), batch.layout)
         yield "main", loss
 
     def loss_at(self, batch: Batch, t: Tensor, eps: Tensor) -> Tensor:
@@ -156,15 +173,15 @@ class Diffusion(nn.Module):
         _, b = self.loss_space.line(alpha, sigma)
         return ((x0 - real) / b).square().flatten(1).mean(1)
 
-    def find(self, ids: Tensor) -> Tensor:
-        """(B, L, 4): which tokens name a thing, and where it lies, as the reader has it (see `LayoutPredictor`)."""
+    def predict_layout(self, ids: Tensor) -> Tensor:
+        """(B, L, 4): which tokens name a thing, and where it lies, as predicted (see `LayoutPredictor`)."""
         assert self.layout is not None
         mask = padding(ids != 0, self.layout.position.dtype)
         out: Tensor = self.layout(self.text.embed(ids).detach(), mask)
         return out
 
     def denoiser(self) -> NetworkDenoiser:
-        """The network as a function (xt, t, Words) -> x0."""
+        """The network as a function (xt, t, TextEncoding) -> x0."""
         return NetworkDenoiser(self.network, self.schedule, self.prediction, self.trained_levels)
 
     @cached_property
@@ -183,9 +200,10 @@ class Diffusion(nn.Module):
     def bits_per_dim(self, batch: Batch, seeds: Sequence[int], steps: int = 100, bins: int = 256) -> Bound:
         """An upper bound on the bits this model needs for each number of the pictures, given their words.
 
-        batch: pictures of `bins` values evenly spaced over [-1, 1].  seeds: one per picture, for the noise.
+        batch: pictures of `bins` values evenly spaced over [-1, 1].
+        seeds: one per picture, for the noise.
         steps: levels of the chain, even in logsnr, down to the least noise that training saw (three deviations of its
-        times) but no less than half a bin; more make the bound tighter.
+            times) but no less than half a bin; more make the bound tighter.
         """
         least = torch.tensor(self.config.t_mean - 3 * self.config.t_std, dtype=torch.float64).sigmoid()
         sigma_min = max((-logsnr(self.schedule, least) / 2).exp().item(), 1 / (bins - 1))
@@ -198,63 +216,80 @@ class Diffusion(nn.Module):
         words = self.read(batch.ids)
         return bits_per_dim(clip_range(self.denoiser()), batch.x0, words, levels_of(self.schedule, grid), noise, bins)
 
-    # Sampling
+    # Words
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """(B, L) int64 on the model's device. Raises TooLong where a text does not fit."""
         return torch.tensor(self.tokenizer.encode(texts, self.config.text.length), device=self.device)
+
+    def check_prompts(self, prompts: Sequence[str]) -> None:
+        """Raise TooLong where a prompt does not fit."""
+        for prompt in prompts:
+            self.tokenizer.encode([prompt], self.config.text.length)
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> TextEncoding:
         """Conditioning by texts. Each is encoded alone, so that its vectors do not depend on its neighbours."""
         return TextEncoding.joined([self.read(self.tokenize([text])) for text in texts])
 
-    def told(self, batch: Batch) -> TextEncoding:
-        """The words of a batch, with the places that it knows in place of those that a reader would find."""
-        if self.layout is None or batch.where is None:
+    def condition(self, batch: Batch) -> TextEncoding:
+        """The words of a batch, with its layout in place of the predicted one where it knows one."""
+        if self.layout is None or batch.layout is None:
             return self.read(batch.ids)
         words: TextEncoding = self.text(batch.ids)
-        return words._replace(where=batch.where)
+        return words._replace(where=batch.layout)
 
     def read(self, ids: Tensor) -> TextEncoding:
-        """Tokens (B, L) as conditioning: their vectors, and where things lie if the model has a reader for that."""
+        """Tokens (B, L) as conditioning: their vectors, and the predicted layout if the model predicts one."""
         words: TextEncoding = self.text(ids)
-        return words if self.layout is None else words._replace(where=predicted_layout(self.find(ids)).detach())
+        if self.layout is None:
+            return words
+        return words._replace(where=predicted_layout(self.predict_layout(ids)).detach())
 
-    def guided(self, sampling: Sampling, negative: str = "") -> Denoiser:
-        """The denoiser of one request: guidance, clipping, and picture by picture."""
-        null = self.encode([negative])
-        denoise = guide(
-            self.denoiser(), null, sampling.guidance_scale, interval=sampling.interval, join=TextEncoding.join
-        )
-        denoise = clip_range(denoise) if sampling.threshold == 1 else dynamic_threshold(denoise, sampling.threshold)
-        return one_by_one(denoise, TextEncoding.one)
+    # Drawing
+
+    def guided(self, settings: DiffusionSettings, exact: bool = True) -> Denoiser:
+        """The denoiser of a request: classifier-free guidance, kept within the codec's range.
+
+        exact: evaluate picture by picture, so that no picture's bits depend on its neighbours.
+        """
+        null = self.encode([settings.negative])
+
+        def join(words: TextEncoding, nothing: TextEncoding) -> TextEncoding:
+            return words.join(nothing.repeat(len(words.tokens)))
+
+        denoise = guide(self.denoiser(), null, settings.guidance_scale, interval=settings.interval, join=join)
+        denoise = self.codec.bounded(denoise, settings.threshold)
+        return one_by_one(denoise, TextEncoding.one) if exact else denoise
 
     def sample(
         self,
-        shape: Sequence[int],
         cond: TextEncoding,
         seeds: Sequence[int],
-        sampling: Sampling | None = None,
-        negative: str = "",
+        settings: DiffusionSettings | None = None,
+        *,
+        exact: bool = True,
         wrap: Callable[[Denoiser], Denoiser] | None = None,
     ) -> Iterator[Step]:
-        """Denoise from pure noise, yielding every step; the last step's x0 are the pictures.
+        """Denoise from pure noise, yielding every step; the last step's x0 are the pictures, in the codec's space.
 
-        shape: of one picture.  cond: from `encode`, one row per seed.  Picture i depends on its row of `cond`, on
-        seeds[i] and on the settings, and on nothing else.
+        cond: from `encode`, one row per seed. Picture i depends on its row of `cond`, on seeds[i] and on the settings;
+        with `exact`, on nothing else.
         wrap: more guidance, put around all of `guided`: it gets the denoiser of the whole batch and returns one, which
-        must keep the pictures apart itself (`steer`, `inpaint`).
-        Raises ValueError at once for settings that do not exist or do not fit together.
+            must keep the pictures apart itself (`guide_by_gradient`, `inpaint`).
+        Raises ValueError at once for settings that do not fit together.
         """
-        sampling = sampling or Sampling()
+        settings = settings or DiffusionSettings()
         if len(seeds) != len(cond.tokens):
             raise ValueError(f"{len(seeds)} seeds for {len(cond.tokens)} prompts")
-        sampler = named_sampler(sampling.sampler)
-        grid = time_grid(self.schedule, sampling.steps, sampling.spacing, shift=sampling.shift)
+        sampler: Sampler = partial(ddim, eta=settings.eta) if settings.eta else named_sampler(settings.sampler)
+        grid = time_grid(self.schedule, settings.steps, settings.spacing, shift=settings.shift)
         levels = levels_of(self.schedule, grid)
-        guided = self.guided(sampling, negative)
+        guided = self.guided(settings, exact)
         denoise = wrap(guided) if wrap else guided
+        channels, side, _ = self.shape
+        side = settings.size or side
+        shape = self.codec.latent_shape((channels, side, side))
 
         def noise(step: int) -> Tensor:
             return batch_normal(shape, seeds, step).to(self.device)
@@ -264,3 +299,25 @@ class Diffusion(nn.Module):
             yield from sampler(denoise, noise(0) * levels[0].sigma, cond, levels, noise)
 
         return steps()
+
+    def draw(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        settings: DiffusionSettings | None = None,
+        *,
+        exact: bool = True,
+        wrap: Callable[[Denoiser], Denoiser] | None = None,
+    ) -> Iterator[Frame]:
+        """The pictures of these prompts, one frame a step. Arguments as of `sample`, errors as `GenerativeModel`."""
+        settings = settings or DiffusionSettings()
+        steps = self.sample(self.encode(prompts), seeds, settings, exact=exact, wrap=wrap)
+
+        def frames() -> Iterator[Frame]:
+            for step in steps:
+                if not step.x0.isfinite().all():
+                    raise NotFinite(f"step {step.i + 1} gives NaN or infinity instead of a picture: lower the guidance")
+                decode = self.codec.decode
+                yield Frame(step.i, settings.steps, partial(decode, step.x0), partial(decode, step.xt), step.t)
+
+        return frames()

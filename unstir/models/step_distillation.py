@@ -56,6 +56,10 @@ class StepDistillation(nn.Module):
         """Only the low-rank changes have gradients."""
         return {"main": self.model.network}
 
+    def exported(self) -> nn.Module:
+        """The model that is trained, with its low-rank change in place."""
+        return self.model
+
     def compile_loss(self) -> None:
         """Let torch compile the blocks."""
         compile_blocks(self)

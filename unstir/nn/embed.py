@@ -21,6 +21,8 @@ def sinusoids(x: Tensor, width: int, longest: float = 100.0, shortest: float = 0
 class LevelEmbedding(nn.Module):
     """Noise level -> vector of this width, by a two-layer perceptron on sinusoids."""
 
+    hidden_matrices = True
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.up = nn.Linear(128, width)

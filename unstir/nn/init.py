@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -46,3 +47,22 @@ def initialise(network: nn.Module, seed: int) -> None:
 
 def _fan_in_std(parameter: nn.Parameter) -> float:
     return 1 / math.sqrt(math.prod(parameter.shape[1:]))
+
+
+MIN_MATRIX = 16
+"""Rows and columns below which a matrix is not worth making orthogonal."""
+
+
+def hidden_matrices(network: nn.Module) -> Iterator[str]:
+    """Names of the matrices between hidden widths: what Muon takes.
+
+    A class of layers says by the attribute `hidden_matrices = True` that the weights below it are such. Embeddings,
+    tables, the first and the last layer have other geometry and stay with AdamW. Source: Jordan et al. 2024.
+    """
+    found: dict[str, nn.Parameter] = {}
+    for path, module in network.named_modules():
+        if getattr(module, "hidden_matrices", False):
+            found.update((f"{path}.{name}" if path else name, p) for name, p in module.named_parameters())
+    for name, parameter in found.items():
+        if name.endswith("weight") and parameter.ndim == 2 and min(parameter.shape) >= MIN_MATRIX:
+            yield name

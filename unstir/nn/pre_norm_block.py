@@ -85,6 +85,8 @@ class PreNormBlock(nn.Module):
     Source: Radford et al. 2019 (GPT-2), section 2.3; Dosovitskiy et al. 2021 (ViT), eq. 2 and 3.
     """
 
+    hidden_matrices = True
+
     def __init__(self, width: int, heads: int, hidden: int, kind: str, causal: bool = False) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)

@@ -28,6 +28,8 @@ class SwiGLU(nn.Module):
 class Block(nn.Module):
     """A plain pre-norm block: attention to itself, then SwiGLU. For text."""
 
+    hidden_matrices = True
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1 = RMSNorm(width)
@@ -48,6 +50,8 @@ class ModulatedBlock(nn.Module):
     The six modulation vectors are one projection shared by all blocks plus a learned table per block: adaLN-single,
     Chen et al. 2023 (PixArt-alpha), section 2.3.
     """
+
+    hidden_matrices = True
 
     def __init__(self, width: int, heads: int, words: int) -> None:
         super().__init__()

@@ -46,6 +46,8 @@ class Residual(nn.Module):
     Source: Ho et al. 2020, appendix B; scale and shift by the vector as in Dhariwal and Nichol 2021.
     """
 
+    hidden_matrices = True
+
     def __init__(self, inside: int, width: int, config: UNetConfig, attend: bool) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(min(32, inside // 4), inside)

@@ -1,36 +1,28 @@
 """Training runs as Python functions that return their configuration, with the figures they reached.
 
-A recipe NAME is the function NAME in the file recipes/NAME.py, with _ for -.
+A recipe NAME is the function NAME in the file unstir/recipes/NAME.py, with _ for -. A file that holds no such function
+is no recipe.
 """
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
+from pkgutil import iter_modules
 
 from unstir.errors import UserError
-from unstir.train.recipe import ClipRecipe, Recipe
+from unstir.train.recipe import Recipe
 
 
-def table() -> Mapping[str, Callable[[], Recipe | ClipRecipe]]:
+def table() -> Mapping[str, Callable[[], Recipe]]:
     """Every recipe by name."""
-    from unstir.recipes.clip_digits import clip_digits
-    from unstir.recipes.clip_shapes import clip_shapes
-    from unstir.recipes.digits import digits
-    from unstir.recipes.icons import icons
-    from unstir.recipes.icons_clip import icons_clip
-    from unstir.recipes.icons_narrow import icons_narrow
-    from unstir.recipes.shapes import shapes
-
-    return {
-        "clip-digits": clip_digits,
-        "clip-shapes": clip_shapes,
-        "digits": digits,
-        "icons": icons,
-        "icons-clip": icons_clip,
-        "icons-narrow": icons_narrow,
-        "shapes": shapes,
-    }
+    found = {}
+    for module in iter_modules(__path__):
+        function = getattr(import_module(f"{__name__}.{module.name}"), module.name, None)
+        if callable(function):
+            found[module.name.replace("_", "-")] = function
+    return found
 
 
-def named(name: str) -> Recipe | ClipRecipe:
+def named(name: str) -> Recipe:
     """The recipe of this name; UserError lists them if there is none."""
     known = table()
     if name not in known:

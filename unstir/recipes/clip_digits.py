@@ -12,19 +12,26 @@ import torch
 
 from unstir.data.digits import NAMES
 from unstir.data.digits import digits as real
+from unstir.models.clip import ClipConfig
 from unstir.models.zero_shot import class_embeddings, embed_batches
 from unstir.nn.vision import VisionConfig
+from unstir.train.auto_clip_recipe import clip_text
 from unstir.train.config import TrainConfig
-from unstir.train.recipe import ClipRecipe
+from unstir.train.recipe import Recipe
 from unstir.weights.model_file import load_clip
 
 TEMPLATES = ("a handwritten {}", "the digit {}")
 """Of which zero-shot classes are the mean; "an eight" would need another article."""
 
 
-def clip_digits() -> ClipRecipe:
-    return ClipRecipe(
-        vision=VisionConfig(8, 3, patch=2, width=96, depth=4, heads=3, mlp=384),
+def clip_digits() -> Recipe:
+    return Recipe(
+        model=ClipConfig(
+            VisionConfig(8, 3, patch=2, width=96, depth=4, heads=3, mlp=384),
+            clip_text(width=64, depth=1, vocabulary=300, length=16),
+            width=64,
+            augment=True,
+        ),
         train=TrainConfig(
             images=100_000,
             batch_size=128,
@@ -35,14 +42,8 @@ def clip_digits() -> ClipRecipe:
             sample_every=20_000,
             save_every=20_000,
             validation=96,
-            best="most named",
+            best="most image-to-text R@1",
         ),
-        width=64,
-        text_width=64,
-        text_depth=1,
-        vocabulary=300,
-        length=16,
-        augment=True,
         notes={"data": "the handwritten digits of scikit-learn (UCI, CC BY 4.0)"},
     )
 

@@ -11,15 +11,22 @@ import numpy as np
 
 from unstir.data.digits import NAMES
 from unstir.diffusion.chain import Bound
-from unstir.models.diffusion import Sampling
+from unstir.models.diffusion import DiffusionConfig
 from unstir.nn.dit import DiTConfig
+from unstir.nn.text import TextConfig
+from unstir.settings import DiffusionSettings
 from unstir.train.config import TrainConfig
 from unstir.train.recipe import Recipe
 
 
 def digits() -> Recipe:
     return Recipe(
-        network=DiTConfig(8, 3, patch=2, width=160, depth=6, heads=5, bottleneck=12, words=128),
+        model=DiffusionConfig(
+            DiTConfig(8, 3, patch=2, width=160, depth=6, heads=5, bottleneck=12, words=128),
+            TextConfig(vocabulary=320, length=16, width=128, depth=1),
+            sigma_data=0.75,
+            t_mean=0.0,
+        ),
         train=TrainConfig(
             images=100_000,
             batch_size=128,
@@ -30,13 +37,7 @@ def digits() -> Recipe:
             save_every=20_000,
         ),
         prompts=tuple(f"a handwritten {name}" for name in NAMES[:8]) * 2,
-        sampling=Sampling(steps=24, guidance_scale=2.0),
-        vocabulary=320,
-        length=16,
-        text_width=128,
-        text_depth=1,
-        sigma_data=0.75,
-        t_mean=0.0,
+        settings=DiffusionSettings(steps=24, guidance_scale=2.0),
         notes={"data": "the handwritten digits of scikit-learn (UCI, CC BY 4.0)"},
     )
 
@@ -50,7 +51,7 @@ def score(model: Path, each: int = 50) -> tuple[float, float]:
     from sklearn.svm import SVC
 
     from unstir.data.digits import digits as real
-    from unstir.train.samples import draw
+    from unstir.models.generative import final
     from unstir.weights.model_file import load_model
 
     train, test = real(part="train"), real(part="test")
@@ -59,8 +60,8 @@ def score(model: Path, each: int = 50) -> tuple[float, float]:
     loaded = load_model(model)
     right = 0
     for digit, name in enumerate(NAMES):
-        pictures = draw(loaded.model, [f"a handwritten {name}"] * each, range(each), loaded.sampling)
-        right += int((reader.predict(_flat(np.stack(pictures))) == digit).sum())
+        pictures = final(loaded.model.draw([f"a handwritten {name}"] * each, range(each), loaded.settings))
+        right += int((reader.predict(_flat(pictures)) == digit).sum())
     return right / (each * len(NAMES)), on_real
 
 
@@ -69,14 +70,13 @@ def bits(model: Path) -> Bound:
     import torch
 
     from unstir.data.digits import digits as real
-    from unstir.models.diffusion import Batch
-    from unstir.models.pixels import to_model
     from unstir.weights.model_file import load_model
 
     test = real(part="test")
     loaded = load_model(model, dtype=torch.float32).model
-    ids = loaded.tokenize([ways[0] for ways in test.captions])
-    return loaded.bits_per_dim(Batch(to_model(torch.from_numpy(test.pixels)), ids), range(len(test)))
+    batch = loaded.batch(torch.from_numpy(test.pixels), [ways[0] for ways in test.captions])
+    bound: Bound = loaded.bits_per_dim(batch, range(len(test)))
+    return bound
 
 
 def _flat(pixels: np.ndarray) -> np.ndarray:

@@ -9,10 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from unstir.data.entry import Entry
-from unstir.models.diffusion import Sampling
+from unstir.models.diffusion import DiffusionConfig
 from unstir.nn.dit import DiTConfig
+from unstir.nn.layout import LayoutConfig
+from unstir.nn.text import TextConfig
 from unstir.recipes.icon_captions import icon_captions
 from unstir.recipes.icons_data import Meta, annotated, split
+from unstir.scenes.source import SceneSource
+from unstir.settings import DiffusionSettings
 from unstir.train.config import TrainConfig
 from unstir.train.recipe import Recipe
 
@@ -46,7 +50,12 @@ def icons() -> Recipe:
     eight minutes of one H200 (2026-11-20, docs/log.md).
     """
     return Recipe(
-        network=DiTConfig(64, 4, patch=8, width=384, depth=9, heads=6, bottleneck=128),
+        model=DiffusionConfig(
+            DiTConfig(64, 4, patch=8, width=384, depth=9, heads=6, bottleneck=128),
+            TextConfig(vocabulary=4096, length=40, depth=3),
+            sigma_data=0.6,
+            layout=LayoutConfig(),
+        ),
         train=TrainConfig(
             images=6_000_128,
             batch_size=1024,
@@ -54,17 +63,13 @@ def icons() -> Recipe:
             warmup=102_400,
             cooldown=0.5,
             compile=True,
-            scenes=True,
             log_every=102_400,
             sample_every=1_024_000,
             save_every=512_000,
         ),
         prompts=tuple(f"{concept}, {style}" for concept in CONCEPTS[:3] for style in STYLE_WORDS),
-        sampling=Sampling(steps=24, guidance_scale=3.0),
-        vocabulary=4096,
-        length=40,
-        text_depth=3,
-        sigma_data=0.6,
+        settings=DiffusionSettings(steps=24, guidance_scale=3.0),
+        source=SceneSource(),
         annotate=annotated,
         keep=trained_on,
         captioner=captions,

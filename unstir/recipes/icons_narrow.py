@@ -6,10 +6,12 @@ DATA: a folder with fluent-3d.tar and fluent-flat.tar (webdataset shards, json f
 from collections.abc import Mapping
 
 from unstir.data.entry import Entry
-from unstir.models.diffusion import Sampling
+from unstir.models.diffusion import DiffusionConfig
+from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
 from unstir.recipes.icon_captions import icon_captions
 from unstir.recipes.icons import CONCEPTS
+from unstir.settings import DiffusionSettings
 from unstir.train.config import TrainConfig
 from unstir.train.recipe import Recipe
 
@@ -36,7 +38,9 @@ def icons_narrow() -> Recipe:
     on one core and 15 on two (2026-11-20, docs/log.md).
     """
     return Recipe(
-        network=UNetConfig(32, 4, patch=2, widths=(64, 128, 256), blocks=(1, 1, 2)),
+        model=DiffusionConfig(
+            UNetConfig(32, 4, patch=2, widths=(64, 128, 256), blocks=(1, 1, 2)), TextConfig(2048), sigma_data=0.6
+        ),
         train=TrainConfig(
             images=192_000,
             batch_size=64,
@@ -47,8 +51,7 @@ def icons_narrow() -> Recipe:
             save_every=12_800,
         ),
         prompts=tuple(f"{concept}, {style}" for style in STYLE_WORDS for concept in CONCEPTS),
-        sampling=Sampling(steps=24, guidance_scale=2.0),
-        sigma_data=0.6,
+        settings=DiffusionSettings(steps=24, guidance_scale=2.0),
         wanted=wanted,
         captioner=captions,
     )

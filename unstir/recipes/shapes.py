@@ -10,15 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from unstir.models.diffusion import Sampling
+from unstir.models.diffusion import DiffusionConfig
+from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
+from unstir.settings import DiffusionSettings
 from unstir.train.config import TrainConfig
 from unstir.train.recipe import Recipe
 
 
 def shapes() -> Recipe:
     return Recipe(
-        network=UNetConfig(32, 3, patch=2, widths=(48, 96, 192), blocks=(1, 1, 2), words=192),
+        model=DiffusionConfig(
+            UNetConfig(32, 3, patch=2, widths=(48, 96, 192), blocks=(1, 1, 2), words=192),
+            TextConfig(vocabulary=320, length=24, width=192, depth=2),
+        ),
         train=TrainConfig(
             images=110_000,
             batch_size=64,
@@ -38,13 +43,7 @@ def shapes() -> Recipe:
             "a red circle left of a blue square",
             "a green triangle above a yellow cross",
         ),
-        sampling=Sampling(steps=24, guidance_scale=2.0),
-        vocabulary=320,
-        length=24,
-        text_width=192,
-        text_depth=2,
-        sigma_data=0.5,
-        t_mean=0.4,
+        settings=DiffusionSettings(steps=24, guidance_scale=2.0),
     )
 
 
@@ -55,7 +54,7 @@ def score(model: Path, each: int = 100, seed: int = 1) -> dict[str, dict[str, fl
     """
     from unstir.data.shapes import SKILLS, caption, random_scene
     from unstir.data.shapes_check import verdict
-    from unstir.train.samples import draw
+    from unstir.models.generative import final
     from unstir.weights.model_file import load_model
 
     loaded = load_model(model)
@@ -65,7 +64,7 @@ def score(model: Path, each: int = 100, seed: int = 1) -> dict[str, dict[str, fl
         for number, skill in enumerate(SKILLS):
             rng = np.random.default_rng([seed, number, held_out])
             prompts = [caption(random_scene(skill, rng, held_out)) for _ in range(each)]
-            pictures = draw(loaded.model, prompts, range(each), loaded.sampling)
+            pictures = final(loaded.model.draw(prompts, range(each), loaded.settings))
             right = [verdict(picture, prompt).right for picture, prompt in zip(pictures, prompts, strict=True)]
             table[split][skill] = sum(right) / each
     return table

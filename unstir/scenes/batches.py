@@ -11,16 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from unstir.data.order import order
+from unstir.data.order import CAPTION, ORDER, order
 from unstir.data.pictures import Pictures
 from unstir.diffusion.noise import derive_seed
 from unstir.models.diffusion import Batch
 from unstir.models.process_group import process_group
 from unstir.scenes.compose import SceneArrays, compose, scene_arrays, to_device
-from unstir.scenes.planner import Drawing, Scene, ScenePlanner, drawn_box
+from unstir.scenes.planner import Drawing, Scene, SceneMix, ScenePlanner, drawn_box
 from unstir.text.tokenizer import Tokenizer
-from unstir.train.batches import CAPTION, ORDER
-from unstir.train.config import TrainConfig
 
 AHEAD = 2
 """Batches that each planning process has in hand."""
@@ -28,35 +26,41 @@ AHEAD = 2
 
 @dataclass(frozen=True)
 class BatchPlanner:
-    """What comes after so many pictures, as numbers. index: rows, as often in an epoch as each shall be seen."""
+    """What comes after so many pictures, as numbers.
+
+    index: rows of `drawings`, as often in an epoch as each shall be seen.
+    length: tokens that the model reads.
+    """
 
     drawings: Sequence[Drawing]
     index: npt.NDArray[np.int64]
     tokenizer: Tokenizer
     length: int
-    config: TrainConfig
+    mix: SceneMix
+    batch_size: int
+    seed: int = 0
+    caption_dropout: float = 0.0
 
     @cached_property
-    def maker(self) -> ScenePlanner:
-        return ScenePlanner(self.drawings, self.config.mix, self.fits)
+    def planner(self) -> ScenePlanner:
+        return ScenePlanner(self.drawings, self.mix, self.fits)
 
     def fits(self, caption: str) -> bool:
         """Whether the model can read this caption to its end."""
         return len(self.tokenizer.tokens(caption)) <= self.length
 
     def at(self, images_seen: int) -> "PlannedBatch":
-        """The next batch."""
-        config = self.config
-        places = order(len(self.index), derive_seed(config.seed, ORDER), images_seen, config.batch_size)
-        rng = np.random.Generator(np.random.Philox(key=derive_seed(config.seed, images_seen, CAPTION)))
-        scenes = [self.maker.scene(int(row), rng) for row in self.index[places]]
+        """The batch that follows after so many pictures."""
+        places = order(len(self.index), derive_seed(self.seed, ORDER), images_seen, self.batch_size)
+        rng = np.random.Generator(np.random.Philox(key=derive_seed(self.seed, images_seen, CAPTION)))
+        scenes = [self.planner.scene(int(row), rng) for row in self.index[places]]
         scenes = [
-            scene._replace(caption="", told=()) if rng.random() < config.caption_dropout else scene for scene in scenes
+            scene._replace(caption="", told=()) if rng.random() < self.caption_dropout else scene for scene in scenes
         ]
         ids = np.array(self.tokenizer.encode([scene.caption for scene in scenes], self.length), np.int64)
-        return PlannedBatch(scene_arrays(scenes), ids, np.stack([self.where(scene) for scene in scenes]))
+        return PlannedBatch(scene_arrays(scenes), ids, np.stack([self.layout(scene) for scene in scenes]))
 
-    def where(self, scene: Scene) -> npt.NDArray[np.float32]:
+    def layout(self, scene: Scene) -> npt.NDArray[np.float32]:
         """(L, 3): x, y and scale of the thing that each token names, nan for those that name none."""
         out = np.full((self.length, 3), np.nan, np.float32)
         if scene.told:
@@ -67,11 +71,11 @@ class BatchPlanner:
 
 
 class PlannedBatch(NamedTuple):
-    """plans: of B scenes.  ids: (B, L), the tokens of what is said of them.  where: (B, L, 3), see `Planner.where`."""
+    """plans: of B scenes.  ids: (B, L), the tokens of their captions.  layout: (B, L, 3), see `BatchPlanner.layout`."""
 
     plans: SceneArrays
     ids: npt.NDArray[np.int64]
-    where: npt.NDArray[np.float32]
+    layout: npt.NDArray[np.float32]
 
 
 _planner: BatchPlanner | None = None
@@ -110,7 +114,7 @@ class SceneBatches:
         with torch.no_grad():
             x0 = compose(self.pixels, SceneArrays(*(part[mine] for part in planned.plans)))
         device = self.pixels.device
-        return Batch(x0, to_device(planned.ids[mine], device), to_device(planned.where[mine], device))
+        return Batch(x0, to_device(planned.ids[mine], device), to_device(planned.layout[mine], device))
 
     def close(self) -> None:
         """Let the planning processes go."""
@@ -126,7 +130,7 @@ class SceneBatches:
     def _planned(self, images_seen: int) -> PlannedBatch:
         if self._pool is None:
             return self.planner.at(images_seen)
-        step = self.planner.config.batch_size
+        step = self.planner.batch_size
         for later in range(images_seen, images_seen + step * self.workers * AHEAD, step):
             if later not in self._coming:
                 self._coming[later] = self._pool.submit(_plan, later)

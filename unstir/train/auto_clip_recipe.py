@@ -4,15 +4,18 @@ from dataclasses import dataclass
 
 from unstir.data.pictures import Pictures
 from unstir.errors import UserError
+from unstir.models.clip import ClipConfig
+from unstir.nn.clip_text import ClipTextConfig
 from unstir.nn.vision import VisionConfig
-from unstir.train.auto_recipe import batch_size, validation_settings
+from unstir.train.auto_recipe import LENGTH, VOCABULARY, batch_size, validation_settings
 from unstir.train.config import TrainConfig
-from unstir.train.recipe import ClipRecipe
+from unstir.train.kinds import SizeName
+from unstir.train.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class ClipSize:
-    """width, depth: of the encoder of pictures.  text_width, text_depth: of words.  space: width of what they share."""
+    """width, depth: of the picture encoder.  text_width, text_depth: of the text encoder.  space: shared width."""
 
     width: int
     depth: int
@@ -21,12 +24,12 @@ class ClipSize:
     space: int
 
 
-CLIP_SIZES = {"s": ClipSize(128, 4, 128, 2, 128), "m": ClipSize(256, 6, 256, 3, 256)}
+CLIP_SIZES: dict[SizeName, ClipSize] = {"s": ClipSize(128, 4, 128, 2, 128), "m": ClipSize(256, 6, 256, 3, 256)}
 """About 1.3 and 8 million parameters."""
 
 
-def choose_clip_size(size: str | None, budget: float, on_gpu: bool) -> str:
-    """The size letter: the one asked for, or one that the budget (seconds) can train. UserError where there is none."""
+def choose_clip_size(size: SizeName | None, budget: float, on_gpu: bool) -> SizeName:
+    """The size asked for, or one that the budget (seconds) can train. UserError where there is none."""
     if size is None:
         return "m" if on_gpu or budget >= 7200 else "s"
     if size not in CLIP_SIZES:
@@ -34,32 +37,37 @@ def choose_clip_size(size: str | None, budget: float, on_gpu: bool) -> str:
     return size
 
 
-def clip_recipe_for(pictures: Pictures, letter: str) -> ClipRecipe:
-    """A recipe for these pictures; its number of images is still to be measured.
+def clip_text(width: int, depth: int, vocabulary: int = VOCABULARY, length: int = LENGTH) -> ClipTextConfig:
+    """A text encoder with heads of 32 and four times as wide inside. vocabulary, length: as in `Recipe.model`."""
+    return ClipTextConfig(
+        vocabulary=vocabulary, length=length, width=width, depth=depth, heads=max(1, width // 32), mlp=4 * width
+    )
+
+
+def clip_recipe_for(pictures: Pictures, size: SizeName) -> Recipe:
+    """A recipe for a CLIP; its number of pictures is still to be measured.
 
     Patches of 8 pixels up to a side of 64, of 16 above. Large batches: every other picture of a batch is what a caption
     is told apart from.
     """
     side, channels = pictures.pixels.shape[1], pictures.pixels.shape[3]
-    size = CLIP_SIZES[letter]
-    return ClipRecipe(
-        vision=VisionConfig(
-            side,
-            channels,
-            patch=8 if side <= 64 else 16,
-            width=size.width,
-            depth=size.depth,
-            heads=size.width // 32,
-            mlp=4 * size.width,
-        ),
+    chosen = CLIP_SIZES[size]
+    vision = VisionConfig(
+        side,
+        channels,
+        patch=8 if side <= 64 else 16,
+        width=chosen.width,
+        depth=chosen.depth,
+        heads=chosen.width // 32,
+        mlp=4 * chosen.width,
+    )
+    text = clip_text(chosen.text_width, chosen.text_depth)
+    return Recipe(
+        model=ClipConfig(vision, text, chosen.space, augment=True),
         train=TrainConfig(
             images=1,
             batch_size=batch_size(256, pictures),
             caption_dropout=0.0,
-            **validation_settings(pictures, "most named"),
+            **validation_settings(pictures, "most image-to-text R@1"),
         ),
-        width=size.space,
-        text_width=size.text_width,
-        text_depth=size.text_depth,
-        augment=True,
     )

@@ -1,7 +1,7 @@
 """Batches of pictures and captions for CLIP, and which captions are true of which pictures of a batch."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,29 +12,32 @@ from unstir.data.pictures import Pictures
 from unstir.models.clip import Clip, ClipBatch
 from unstir.models.pixels import resized, to_model
 from unstir.models.process_group import process_group
-from unstir.train.batches import captions_at, rows_at
+from unstir.train.batches import BatchSource, captions_at, rows_at, split
 from unstir.train.config import TrainConfig
 
 
-def clip_batch(pictures: Pictures, model: Clip, config: TrainConfig, images_seen: int) -> ClipBatch:
-    """The batch that follows after `images_seen` pictures, on the model's device; this process's rows of it where
-    several share it. Always with words, whatever `config.caption_dropout`.
+def clip_batches(pictures: Pictures, model: Clip, config: TrainConfig) -> BatchSource:
+    """Batches on the model's device; this process's rows of each where several share it.
 
-    config.batch_size: of all processes together. Pictures may be larger than the model reads, by a whole factor;
-    ValueError if they are of another size or number of channels, or do not share equally.
+    Always with words, whatever `config.caption_dropout`. Pictures may be larger than the model reads, by a whole
+    factor.
+    config.batch_size: of all processes together.
+    ValueError, when a batch is asked for, if pictures are of another size or number of channels, or do not share
+    equally.
     """
-    rows = rows_at(len(pictures), config, images_seen)
-    alternatives = [pictures.captions[row] for row in rows]
-    captions = captions_at(alternatives, replace(config, caption_dropout=0.0), images_seen)
-    mine = process_group().rows(len(rows))
-    pixels = torch.from_numpy(np.ascontiguousarray(pictures.pixels[rows[mine]])).to(model.device)
-    same = matching_pairs(captions, alternatives).to(model.device)
-    return ClipBatch(resize_to(to_model(pixels), model.shape), model.tokenize(captions[mine]), same)
+    trained, _ = split(pictures, config)
+    always = replace(config, caption_dropout=0.0)
 
+    def next_batch(images_seen: int) -> ClipBatch:
+        rows = rows_at(trained, config, images_seen)
+        alternatives = [pictures.captions[row] for row in rows]
+        captions = captions_at(alternatives, always, images_seen)
+        mine = process_group().rows(len(rows))
+        pixels = torch.from_numpy(np.ascontiguousarray(pictures.pixels[rows[mine]])).to(model.device)
+        same = matching_pairs(captions, alternatives).to(model.device)
+        return ClipBatch(resize_to(to_model(pixels), model.shape), model.tokenize(captions[mine]), same)
 
-def clip_batches(pictures: Pictures, model: Clip, config: TrainConfig) -> Callable[[int], ClipBatch]:
-    """`clip_batch` as a function of the training clock alone."""
-    return lambda images_seen: clip_batch(pictures, model, config, images_seen)
+    return BatchSource(next_batch)
 
 
 def matching_pairs(captions: Sequence[str], alternatives: Sequence[Sequence[str]]) -> Tensor:

@@ -1,28 +1,67 @@
 """What a training run is made of. Frozen: a run that continues is the run that was begun."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from unstir.scenes.planner import SceneMix
+OPTIMISERS = ("muon", "adamw")
+
+
+@dataclass(frozen=True)
+class PartConfig:
+    """How one part of a model is trained (`Trainable.parts`); None: as `TrainConfig` says for all parts.
+
+    name: of the part.
+    optimiser, muon_lr, adamw_lr, betas, weight_decay, clip: as in `TrainConfig`.
+    ema: as in `TrainConfig`; 0 keeps no average, and the weights themselves are exported.
+    """
+
+    name: str
+    optimiser: str | None = None
+    muon_lr: float | None = None
+    adamw_lr: float | None = None
+    betas: tuple[float, float] | None = None
+    weight_decay: float | None = None
+    clip: float | None = None
+    ema: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainPart:
+    """A `PartConfig` with everything filled in."""
+
+    name: str
+    optimiser: str
+    muon_lr: float
+    adamw_lr: float
+    betas: tuple[float, float]
+    weight_decay: float
+    clip: float
+    ema: float
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """images: pictures to see in all; the training clock counts them.
+    """How a model is trained. The training clock counts pictures.
 
-    muon_lr, adamw_lr: peak learning rates for the matrices inside blocks, and for everything else; `optimiser` is
-        "muon" (Muon for the matrices, AdamW for the rest) or "adamw" (AdamW for all, at adamw_lr).
-    warmup: pictures of linear rise.  cooldown: share of the run at its end in which the rate falls to zero.
+    images: pictures to see in all; with a budget an estimate, see `budget`.
+    batch_size: of all processes together, where several train one model.
+    optimiser: "muon" (Muon for the matrices inside blocks, AdamW for the rest) or "adamw" (AdamW for all).
+    muon_lr, adamw_lr: peak learning rates.
+    betas: of AdamW.
+    warmup: pictures of linear rise of the learning rate.
+    cooldown: share of the run at its end in which the learning rate falls to zero.
     ema: width of the averaging window, relative to the pictures seen so far (Karras et al. 2024, section 3.1).
     caption_dropout: share of pictures trained without words, for classifier-free guidance.
-    clip: largest norm of the gradient.  precision: "bf16" (autocast, weights stay float32) or "fp32".
-    batch_size: of all processes together, where several train one model.
+    clip: largest norm of the gradient of a part.
+    precision: "bf16" (autocast, weights stay float32) or "fp32".
     sample_every, save_every, log_every: in pictures; samples are drawn, and measures taken, at 0 too.
     validation: pictures that are held back to measure by.
+    validation_by: "content": rows of the same pixels are held back together or not at all; "row": as runs before
+        version 0.2 did.
     best: which averaged weights are kept beside the last: "least NAME" or "most NAME", of what is measured; "": none.
-    scenes: train on scenes put together from the drawings (see `data.scenes`) rather than on the drawings alone; True,
-        or in which shares.
+    parts: what is different for single parts of the model.
+    budget: seconds that the whole command may take, or None. With a budget the clock decides when the cool-down begins
+        and how long it is (`train.schedule`), and `images` only spaces samples, checkpoints and log lines.
     """
 
     images: int
@@ -30,6 +69,7 @@ class TrainConfig:
     optimiser: str = "muon"
     muon_lr: float = 0.02
     adamw_lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
     warmup: int = 2_000
     cooldown: float = 0.3
@@ -43,43 +83,67 @@ class TrainConfig:
     sample_every: int = 50_000
     save_every: int = 10_000
     validation: int = 0
+    validation_by: str = "content"
     best: str = ""
-    scenes: bool | SceneMix = False
+    parts: tuple[PartConfig, ...] = ()
+    budget: float | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.scenes, Mapping):  # as it comes out of a file
-            try:
-                object.__setattr__(self, "scenes", SceneMix(**self.scenes))
-            except TypeError as error:
-                raise ValueError(f"scenes cannot be mixed so: {error}") from None
         if self.images < 1 or self.batch_size < 1:
             raise ValueError(f"a run needs pictures: images={self.images}, batch_size={self.batch_size}")
-        if self.optimiser not in ("muon", "adamw"):
-            raise ValueError(f"there is no optimiser {self.optimiser!r}; there are: muon, adamw")
+        for optimiser in (self.optimiser, *(part.optimiser for part in self.parts)):
+            if optimiser is not None and optimiser not in OPTIMISERS:
+                raise ValueError(f"there is no optimiser {optimiser!r}; there are: {', '.join(OPTIMISERS)}")
         if self.precision not in ("bf16", "fp32"):
             raise ValueError(f"there is no precision {self.precision!r}; there are: bf16, fp32")
         if not 0 <= self.cooldown <= 1:
             raise ValueError(f"cooldown is a share of the run, 0 … 1, got {self.cooldown}")
         if self.validation < 0:
             raise ValueError(f"no fewer than 0 pictures can be held back, got {self.validation}")
+        if self.validation_by not in ("content", "row"):
+            raise ValueError(f"pictures are held back by content or by row, not by {self.validation_by!r}")
         if self.best and not self.best.startswith(("least ", "most ")):
             raise ValueError(f'the best is the "least NAME" or the "most NAME" of what is measured, got {self.best!r}')
-
-    @property
-    def mix(self) -> SceneMix:
-        """In which shares scenes are made, where they are."""
-        return self.scenes if isinstance(self.scenes, SceneMix) else SceneMix()
+        if self.budget is not None and not 0 < self.budget < math.inf:
+            raise ValueError(f"a budget is a number of seconds above 0, got {self.budget}")
+        if len({part.name for part in self.parts}) < len(self.parts):
+            raise ValueError("a part of the model is configured twice")
 
     @property
     def total_steps(self) -> int:
         return math.ceil(self.images / self.batch_size)
+
+    def part(self, name: str) -> TrainPart:
+        """How the part of this name is trained."""
+        own = next((part for part in self.parts if part.name == name), PartConfig(name))
+
+        def chosen(field: str) -> object:
+            value = getattr(own, field)
+            return getattr(self, field) if value is None else value
+
+        fields = ("optimiser", "muon_lr", "adamw_lr", "betas", "weight_decay", "clip", "ema")
+        return TrainPart(name, **{field: chosen(field) for field in fields})  # type: ignore[arg-type]
+
+    def check_parts(self, names: list[str]) -> None:
+        """Raise ValueError where a part is configured that the model does not have."""
+        unknown = [part.name for part in self.parts if part.name not in names]
+        if unknown:
+            raise ValueError(f"the model has no part {', '.join(unknown)}; it has: {', '.join(names)}")
+
+    def rise(self, images_seen: int) -> float:
+        """The share of the peak learning rate that the warm-up allows, (0, 1]."""
+        return min(1.0, (images_seen + self.batch_size) / max(self.warmup, 1))
 
     def lr_factor(self, images_seen: int) -> float:
         """Learning rate at this time as a share of its peak: linear rise, flat, then linear fall to zero.
 
         Source: Zhai et al. 2022 (warm-up, stable, cool-down); Hägele et al. 2024.
         """
-        rise = min(1.0, (images_seen + self.batch_size) / max(self.warmup, 1))
         start = self.images * (1 - self.cooldown)
         fall = (self.images - images_seen) / max(self.images - start, 1) if images_seen > start else 1.0
-        return rise * max(fall, 0.0)
+        return self.rise(images_seen) * max(fall, 0.0)
+
+
+def with_seed(config: TrainConfig, seed: int) -> TrainConfig:
+    """The same configuration with another seed."""
+    return replace(config, seed=seed)

@@ -10,19 +10,19 @@ from unstir.train.config import TrainConfig
 Line = Mapping[str, float | str]
 
 GRACE = 100
-"""Steps after the warm-up before anything but a loss that is no number counts as a fault."""
+"""Steps after the warm-up before anything but a loss that is not finite counts as a fault."""
 
 LINES = 5
 """A fault has lasted for so many lines of the log, and for as many steps as GRACE."""
 
 NEAR_CHANCE = 0.97
-"""A loss above this share of a blind guess's is no better than one."""
+"""A loss above this share of chance's is no better than one."""
 
 COLLAPSED = 0.9
 """Mean cosine of different vectors of a batch; trained ones lie well below a half."""
 
 NOT_FINITE = (
-    "the loss or its gradient is no number any more: lower the learning rate, or train in fp32"  # as Diverged says
+    "the loss or its gradient is NaN or infinite: lower the learning rate, or train in fp32"  # as Diverged says
 )
 
 
@@ -37,21 +37,22 @@ class Finding:
 def diagnose(lines: Sequence[Line], config: TrainConfig) -> list[Finding]:
     """The faults that a run shows now.
 
-    lines: of its log, in order, as `signs` and the loop write them: loss, and where the model says it blind (the loss
-    of a blind guess), scale, cosine of pictures, cosine of words; lines without a loss are passed over.
+    lines: of its log, in order, as the loop and the metrics of the kind write them: loss, and where the kind of model
+        has them chance (the loss of a model that looks at nothing), scale, cosine of pictures, cosine of captions.
+        Lines without a loss are passed over.
     """
-    told = [line for line in lines if "loss" in line]
-    if not told:
+    lines_with_loss = [line for line in lines if "loss" in line]
+    if not lines_with_loss:
         return []
-    if not math.isfinite(float(told[-1]["loss"])):
-        return [Finding("not a number", NOT_FINITE)]
-    lasting = _lasting(told, config)
+    if not math.isfinite(float(lines_with_loss[-1]["loss"])):
+        return [Finding("not finite", NOT_FINITE)]
+    lasting = _lasting(lines_with_loss, config)
     if not lasting:
         return []
     compares = "scale" in lasting[-1]
     found = []
-    if _all(lasting, "loss", lambda loss, line: "blind" in line and loss > NEAR_CHANCE * float(line["blind"])):
-        found.append(_blind(float(lasting[-1]["loss"]), float(lasting[-1]["blind"]), compares))
+    if _all(lasting, "loss", lambda loss, line: "chance" in line and loss > NEAR_CHANCE * float(line["chance"])):
+        found.append(_no_better(float(lasting[-1]["loss"]), float(lasting[-1]["chance"]), compares))
     if _all(lasting, "scale", lambda scale, _: scale > 0.99 * LARGEST_SCALE):
         found.append(
             Finding(
@@ -60,7 +61,7 @@ def diagnose(lines: Sequence[Line], config: TrainConfig) -> list[Finding]:
                 "to learn from these pictures; stop earlier, augment, add pictures, or lower the learning rate",
             )
         )
-    for what in ("pictures", "words"):
+    for what in ("pictures", "captions"):
         name = f"cosine of {what}"
         if _all(lasting, name, lambda cosine, _: cosine > COLLAPSED):
             found.append(
@@ -89,15 +90,15 @@ def _all(lines: Sequence[Line], name: str, wrong: Callable[[float, Line], bool])
     return all(name in line and wrong(float(line[name]), line) for line in lines)
 
 
-def _blind(loss: float, blind: float, compares: bool) -> Finding:
+def _no_better(loss: float, chance: float, compares: bool) -> Finding:
     if compares:
         return Finding(
             "no better than chance",
-            f"the loss stays at {loss:.2f}, where a blind guess is at {blind:.2f}: see that captions and pictures "
+            f"the loss stays at {loss:.2f}, where chance is at {chance:.2f}: see that captions and pictures "
             "belong together, then try a learning rate of a third, or three times as high",
         )
     return Finding(
         "no better than the mean",
-        f"the loss stays at {loss:.2f}, where drawing the mean of all pictures is at {blind:.2f}: try a learning rate "
+        f"the loss stays at {loss:.2f}, where drawing the mean of all pictures is at {chance:.2f}: try a learning rate "
         "of a third, or three times as high, and see that the pictures are whole",
     )

@@ -81,6 +81,15 @@ def any_process(flag: bool) -> bool:
     return bool(said.item())
 
 
+def largest(number: int) -> int:
+    """The largest of the numbers that the processes say; all must ask."""
+    if process_group().processes == 1:
+        return number
+    said = torch.tensor(number)
+    distributed.all_reduce(said, op=distributed.ReduceOp.MAX)
+    return int(said.item())
+
+
 def barrier() -> None:
     """Wait until every process is here."""
     any_process(False)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unstir.models.generative import Trainable
+from unstir.train.config import TrainConfig
 
 
 def trainable(model: Trainable) -> dict[str, nn.Parameter]:
@@ -14,23 +15,41 @@ def trainable(model: Trainable) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
+def buffers(model: Trainable) -> dict[str, Tensor]:
+    """The persistent buffers, by name: what is kept with the weights and is none, such as an EMA codebook."""
+    parameters = {name for name, _ in model.named_parameters()}
+    return {name: value for name, value in model.state_dict().items() if name not in parameters}
+
+
 class Average:
     """An exponential average whose window grows with the run: at any time it spans the same share of the past.
 
-    width: standard deviation of the window, relative to the pictures seen; about 0.05 to 0.1.
+    The width of the window is the part's (`TrainConfig.part`): its standard deviation relative to the pictures seen,
+    about 0.05 to 0.1; parts whose width is 0 have no average.
     Source: Karras et al. 2024 (EDM2), eq. 2 and 3, algorithm 2.
     """
 
-    def __init__(self, model: Trainable, width: float) -> None:
-        self.gamma = gamma_of(width)
-        self.weights = {name: p.detach().clone() for name, p in trainable(model).items()}
+    def __init__(self, model: Trainable, config: TrainConfig) -> None:
+        names = {id(p): name for name, p in trainable(model).items()}
+        self._groups: list[tuple[float, list[str]]] = []
+        taken: set[str] = set()
+        for part, module in model.parts().items():
+            own = [names[id(p)] for p in module.parameters() if id(p) in names and names[id(p)] not in taken]
+            taken.update(own)
+            width = config.part(part).ema
+            if width:
+                self._groups.append((gamma_of(width), own))
+        averaged = {name for _, own in self._groups for name in own}
+        self.weights = {name: p.detach().clone() for name, p in trainable(model).items() if name in averaged}
 
     @torch.no_grad()
     def update(self, model: Trainable, images_seen: int, batch_size: int) -> None:
         """Take in the weights reached after `images_seen` pictures, the last `batch_size` of them new."""
-        keep = (1 - batch_size / images_seen) ** (self.gamma + 1)
-        current = [p.detach() for p in trainable(model).values()]
-        torch._foreach_lerp_(list(self.weights.values()), current, 1 - keep)
+        current = trainable(model)
+        for gamma, names in self._groups:
+            keep = (1 - batch_size / images_seen) ** (gamma + 1)
+            averages, values = [self.weights[name] for name in names], [current[name].detach() for name in names]
+            torch._foreach_lerp_(averages, values, 1 - keep)
 
     def load(self, weights: dict[str, Tensor]) -> None:
         for name, value in self.weights.items():
@@ -39,7 +58,7 @@ class Average:
     @contextmanager
     def lent(self, model: Trainable) -> Iterator[None]:
         """The model has these weights in place of its own, for the length of the block."""
-        own = {name: p.detach().clone() for name, p in trainable(model).items()}
+        own = {name: p.detach().clone() for name, p in trainable(model).items() if name in self.weights}
         try:
             _put(model, self.weights)
             yield
@@ -49,8 +68,9 @@ class Average:
 
 @torch.no_grad()
 def _put(model: Trainable, weights: dict[str, Tensor]) -> None:
-    for name, parameter in trainable(model).items():
-        parameter.copy_(weights[name])
+    current = trainable(model)
+    for name, value in weights.items():
+        current[name].copy_(value)
 
 
 def gamma_of(width: float) -> float:

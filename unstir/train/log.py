@@ -25,7 +25,8 @@ class Log:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 raise UserError("TensorBoard is not installed: pip install 'unstir[tensorboard]'") from None
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen)
+            # What comes at this step or after is dropped: the point where the run goes on is to stay.
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen + 1)
 
     def write(self, images_seen: int, values: Mapping[str, float | str]) -> None:
         """One line: the clock and these values."""

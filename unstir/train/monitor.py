@@ -8,8 +8,8 @@ from unstir.data.pictures import Pictures
 from unstir.models.generative import Trainable
 from unstir.train.config import TrainConfig
 from unstir.train.diagnose import Finding, Line, diagnose
+from unstir.train.kinds import Training, held_out
 from unstir.train.log import Log
-from unstir.train.validation import held_back, validation
 
 Measures = Mapping[str, float]
 
@@ -21,10 +21,16 @@ class Monitor:
     """
 
     def __init__(
-        self, folder: Path, pictures: Pictures, config: TrainConfig, images_seen: int, tensorboard: bool
+        self,
+        folder: Path,
+        training: Training,
+        pictures: Pictures,
+        config: TrainConfig,
+        images_seen: int,
+        tensorboard: bool,
     ) -> None:
-        self.config = config
-        self.held = held_back(pictures, config)
+        self.config, self.training = config, training
+        self.held = held_out(pictures, config)
         self.log = Log(folder, images_seen, tensorboard)
         self.lines: list[Line] = list(Log.lines(folder))
         self.named = {line["warning"] for line in self.lines if "warning" in line}
@@ -48,7 +54,7 @@ class Monitor:
 
         more: further measures, from outside.
         """
-        values = {**validation(model, self.held, self.config.batch_size), **more()}
+        values = {**self.training.validate(model, self.held, self.config.batch_size), **more()}
         if values:
             self.log.write(images_seen, values)
             self.lines.append({"images": images_seen, **values})

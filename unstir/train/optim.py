@@ -1,11 +1,12 @@
-"""Optimisers: Muon for the matrices inside blocks, AdamW for the rest, behind one small face."""
+"""Optimisers: Muon for the matrices inside blocks, AdamW for the rest, behind one small interface."""
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from unstir.train.config import TrainConfig
+from unstir.nn.init import hidden_matrices
+from unstir.train.config import TrainPart
 from unstir.train.muon import Muon
 
 
@@ -13,36 +14,38 @@ class Optimiser:
     """One or two torch optimisers that step together and whose state is a flat dictionary of tensors.
 
     Flat, because a checkpoint is a safetensors file: names to tensors, nothing else.
+    part: the module whose trainable parameters it updates; the network names the matrices for Muon
+        (`nn.init.hidden_matrices`).
     """
 
-    def __init__(self, model: nn.Module, config: TrainConfig) -> None:
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        matrices = [(n, p) for n, p in named if config.optimiser == "muon" and is_hidden_matrix(n, p)]
-        chosen = {n for n, _ in matrices}
+    def __init__(self, part: nn.Module, config: TrainPart) -> None:
+        named = [(name, p) for name, p in part.named_parameters() if p.requires_grad]
+        chosen = set(hidden_matrices(part)) if config.optimiser == "muon" else set()
+        matrices = [(n, p) for n, p in named if n in chosen]
         rest = [(n, p) for n, p in named if n not in chosen]
-        self._parts: list[tuple[torch.optim.Optimizer, list[str], float]] = []
+        self._optimisers: list[tuple[torch.optim.Optimizer, list[str], float]] = []
         if matrices:
             muon = Muon([p for _, p in matrices], lr=config.muon_lr, weight_decay=config.weight_decay)
-            self._parts.append((muon, [n for n, _ in matrices], config.muon_lr))
+            self._optimisers.append((muon, [n for n, _ in matrices], config.muon_lr))
         if rest:
             adamw = torch.optim.AdamW(
                 [p for _, p in rest],
                 lr=config.adamw_lr,
-                betas=(0.9, 0.99),
+                betas=config.betas,
                 weight_decay=config.weight_decay,
                 fused=True,
             )
-            self._parts.append((adamw, [n for n, _ in rest], config.adamw_lr))
+            self._optimisers.append((adamw, [n for n, _ in rest], config.adamw_lr))
 
     def step(self, lr_factor: float) -> None:
         """One update at this share of the peak learning rate."""
-        for optimiser, _, peak in self._parts:
+        for optimiser, _, peak in self._optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = peak * lr_factor
             optimiser.step()
 
     def _slots(self) -> Iterator[tuple[str, dict[str, Tensor], nn.Parameter]]:
-        for optimiser, names, _ in self._parts:
+        for optimiser, names, _ in self._optimisers:
             parameters = [p for group in optimiser.param_groups for p in group["params"]]
             for name, parameter in zip(names, parameters, strict=True):
                 yield name, optimiser.state[parameter], parameter
@@ -64,14 +67,5 @@ class Optimiser:
             by_name.setdefault(name, {})[key] = value
         for name, slots, parameter in self._slots():
             for key, value in by_name.get(name, {}).items():
-                # All of it lives beside its parameter: fused AdamW keeps even its step counter there.
+                # All of it lies beside its parameter: fused AdamW keeps even its step counter there.
                 slots[key] = value.clone().to(parameter.device)
-
-
-def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
-    """Whether Muon takes this parameter: the matrices between hidden widths, in the blocks and the level's embedding.
-
-    Embeddings, tables, the first and the last layer have other geometry and stay with AdamW (Jordan et al. 2024).
-    """
-    inside = any(part in ("blocks", "down", "up") for part in name.split("."))
-    return inside and parameter.ndim == 2 and name.endswith("weight") and min(parameter.shape) >= 16

@@ -1,87 +1,64 @@
-"""A recipe: everything about a run but the pictures' whereabouts."""
+"""A recipe: everything about a run but where the pictures lie."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from unstir.data.entry import Entry
-from unstir.models.diffusion import Sampling
-from unstir.nn.dit import DiTConfig
-from unstir.nn.unet import UNetConfig
-from unstir.nn.vision import VisionConfig
+from unstir.models.paradigms import paradigm_of_config
+from unstir.scenes.source import SceneSource
+from unstir.settings import Settings
 from unstir.train.config import TrainConfig
 
 Meta = Mapping[str, object]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnyRecipe:
-    """What every recipe says, whatever it trains.
+class Recipe:
+    """How a model of any kind is trained.
 
-    vocabulary: tokens to learn from the captions.  length: tokens of context, more where a caption needs more.
-    What of the source is used, in this order: wanted says which pictures, by their metadata; annotate adds to it;
-    keep gives the rows to train on, of all those that are left, and so holds the others out; captioner says what may
-    be said of each picture.  notes: into the model's file.
+    model: the whole configuration of the model. Of its text encoder, `vocabulary` is the largest number of tokens to
+        learn from the captions, and `length` the least number of tokens to read; both are fitted to the captions.
+    train: how.
+    prompts: of the sample grid; (): some of the captions.
+    settings: what the finished model draws with by default; None: the defaults of its kind.
+    source: where batches come from; None: the pictures as they are.
+    wanted, annotate, keep, captioner: what of the data is used, in this order. `wanted` says which pictures, by their
+        metadata; `annotate` adds to it; `keep` gives the rows to train on, of all those that are left, and so holds
+        the others out; `captioner` gives the captions of each picture.
+    notes: into the model's file.
     """
 
+    model: Any
     train: TrainConfig
-    vocabulary: int = 2048
-    length: int = 32
+    prompts: tuple[str, ...] = ()
+    settings: Settings | None = None
+    source: SceneSource | None = None
     wanted: Callable[[Meta], bool] | None = None
     annotate: Callable[[Meta], dict[str, object]] | None = None
     keep: Callable[[Sequence[Meta]], npt.NDArray[np.int64]] | None = None
     captioner: Callable[[Entry], tuple[str, ...]] | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe(AnyRecipe):
-    """A model that draws.
-
-    network: of the picture size and channels that it says.  text_width, text_depth: of the text encoder.
-    prompts: of the sample grid.  sampling: the dials that the finished model has by default.
-    """
-
-    network: DiTConfig | UNetConfig
-    prompts: tuple[str, ...]
-    sampling: Sampling = field(default_factory=Sampling)
-    text_width: int = 256
-    text_depth: int = 2
-    sigma_data: float = 0.5
-    t_mean: float = 0.4
-    t_std: float = 1.0
+    def __post_init__(self) -> None:
+        kind = paradigm_of_config(self.model)  # ValueError where there is none
+        if self.settings is not None and type(self.settings) is not kind.settings:
+            raise ValueError(f"{kind.title} has no {type(self.settings).__name__}")
 
     @property
-    def side(self) -> int:
-        return self.network.size
+    def kind(self) -> str:
+        """The kind of model."""
+        return paradigm_of_config(self.model).name
 
     @property
-    def channels(self) -> int:
-        return self.network.channels
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, side, side) of the pictures."""
+        shape: tuple[int, int, int] = self.model.shape
+        return shape
 
-
-@dataclass(frozen=True, kw_only=True)
-class ClipRecipe(AnyRecipe):
-    """A model that compares pictures and words.
-
-    vision: of the picture size and channels that it says.  text_width, text_depth: of the text encoder.
-    width: of the space they share.  loss, augment: as in `ClipConfig`.
-    """
-
-    vision: VisionConfig
-    width: int = 128
-    text_width: int = 128
-    text_depth: int = 2
-    loss: str = "softmax"
-    augment: bool = False
-
-    @property
-    def side(self) -> int:
-        return self.vision.size
-
-    @property
-    def channels(self) -> int:
-        return self.vision.channels
+    def with_train(self, **changes: Any) -> "Recipe":
+        """The same recipe, trained otherwise. changes: fields of TrainConfig."""
+        return replace(self, train=replace(self.train, **changes))

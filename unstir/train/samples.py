@@ -1,91 +1,57 @@
 """What a run shows while it trains: always the same prompts and seeds, or pictures, so that one can watch it learn."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from unstir.data.pictures import Pictures
 from unstir.image.png import save_png
 from unstir.image.sheet import sheet
 from unstir.models.clip import Clip
-from unstir.models.consistency import Consistency
-from unstir.models.diffusion import Diffusion, Sampling
-from unstir.models.pixels import to_pixels
-from unstir.train.loop import M, Run
-from unstir.train.validation import held_back, vectors
+from unstir.models.generative import GenerativeModel, final
+from unstir.train.kinds import Preview, held_out, training
+from unstir.train.run import Run
+from unstir.train.run_file import RunFile
+from unstir.train.validation import embeddings
 
 SHOWN = 16
-"""Pictures whose names a CLIP is asked for."""
+"""Pictures that a CLIP is to find the captions of."""
+
+COLUMNS = 8
 
 
-@contextmanager
-def averaged(run: Run[M]) -> Iterator[M]:
-    """The run's model with the averaged weights in place of its own, for the length of the block."""
-    with run.average.lent(run.model):
-        yield run.model
+def save_preview(run: Run[Any], plan: RunFile) -> None:
+    """Write RUN/samples/<pictures seen>.png: what the model can do, with its averaged weights."""
+    held = held_out(run.pictures, run.config)
+    preview = Preview(plan.prompts, plan.settings, held if len(held) else run.pictures)
+    with run.evaluating() as model:
+        page = training(run.kind).preview(model, preview)
+    save_png(Path(run.folder) / "samples" / f"{run.images_seen:09d}.png", page)
 
 
-def draw(model: Diffusion, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> list[np.ndarray]:
-    """One picture for each prompt and seed, uint8 (S, S, C)."""
-    *_, last = model.sample(model.shape, model.encode(prompts), seeds, sampling)
-    return list(to_pixels(last.x0).cpu().numpy())
-
-
-def sampler(prompts: Sequence[str], sampling: Sampling) -> Callable[[Run[Any]], None]:
-    """A `sample` argument for `train`, whatever the run trains: `sampler_grid` or `name_sheet`."""
-    grid = sampler_grid(prompts, sampling)
-
-    def sample(run: Run[Any]) -> None:
-        if isinstance(run.model, Clip):
-            name_sheet(run)
-        else:
-            grid(run)
-
-    return sample
-
-
-def sampler_grid(prompts: Sequence[str], sampling: Sampling, columns: int = 8) -> Callable[[Run[Any]], None]:
-    """A `sample` argument for `train`: writes RUN/samples/<pictures seen>.png with picture i of seed i.
-
-    The run trains a model that draws, or tunes one.
-    """
-
-    def sample(run: Run[Any]) -> None:
-        with averaged(run) as trained:
-            model = trained.student if isinstance(trained, Consistency) else trained
-            pictures = draw(model, prompts, range(len(prompts)), sampling)
-        scale = max(1, 96 // model.shape[-1])
-        _save(run, sheet(pictures, columns=columns, captions=list(prompts), scale=scale, background="checker"))
-
-    return sample
+def sample_grid(model: GenerativeModel, preview: Preview) -> NDArray[np.uint8]:
+    """Picture i of prompt i and seed i."""
+    prompts = list(preview.prompts)
+    pictures = list(final(model.draw(prompts, range(len(prompts)), preview.settings)))
+    scale = max(1, 96 // model.shape[-1])
+    return sheet(pictures, columns=COLUMNS, captions=prompts, scale=scale, background="checker")
 
 
 @torch.no_grad()
-def name_sheet(run: Run[Clip], columns: int = 8) -> None:
-    """Write RUN/samples/<pictures seen>.png: pictures, and below each the caption that the model finds nearest to it.
-
-    Pictures that were held back, or where there are none the first, choose among their own plain captions.
-    """
-    held = held_back(run.pictures, run.config)
-    shown = _spread(held if len(held) else run.pictures)
-    with averaged(run) as model:
-        pictures, captions, words = vectors(model, shown, len(shown))
-    cosines = pictures @ words.T
-    best = cosines.max(1)
+def nearest_captions(model: Clip, preview: Preview) -> NDArray[np.uint8]:
+    """Pictures, and below each the caption, of their own plain captions, that the model finds nearest to it."""
+    shown = _spread(preview.pictures)
+    pictures, captions, words = embeddings(model, shown, len(shown))
+    best = (pictures @ words.T).max(1)
     found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    names = [f"{captions[caption]} {cosine:.2f}" for caption, cosine in found]
+    labels = [f"{captions[caption]} {cosine:.2f}" for caption, cosine in found]
     scale = max(1, 96 // shown.pixels.shape[1])
-    _save(run, sheet(list(shown.pixels), columns=columns, captions=names, scale=scale, background="checker"))
+    return sheet(list(shown.pixels), columns=COLUMNS, captions=labels, scale=scale, background="checker")
 
 
 def _spread(pictures: Pictures) -> Pictures:
     """A few, spread evenly."""
     return pictures.take(list(range(0, len(pictures), max(1, len(pictures) // SHOWN)))[:SHOWN])
-
-
-def _save(run: Run[Any], page: np.ndarray) -> None:
-    save_png(Path(run.folder) / "samples" / f"{run.images_seen:09d}.png", page)

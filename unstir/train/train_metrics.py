@@ -1,36 +1,32 @@
 """What the log says of a model beside its loss, so that `diagnose` can tell when training goes wrong."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from unstir.models.clip import Clip, ClipBatch
-from unstir.models.diffusion import SMALLEST_SIGMA, Diffusion
-from unstir.models.generative import Trainable
+from unstir.models.diffusion import SMALLEST_SIGMA, Batch, Diffusion
 from unstir.models.process_group import process_group
 
 
 @torch.no_grad()
-def train_metrics(model: Trainable, batch: Any) -> dict[str, float]:
-    """Quantities for a line of the log, from this process's rows of a batch; none for a model that has none.
+def of_diffusion(model: Diffusion, batch: Batch) -> dict[str, float]:
+    """chance: the loss of drawing the mean of all pictures; from this process's rows of a batch, two or more."""
+    return {} if len(batch.x0) < 2 else {"chance": mean_picture_loss(model, batch.x0)}
 
-    blind: the loss of a guess that looks at nothing.  Of a CLIP also scale, and the mean cosines of different vectors.
+
+@torch.no_grad()
+def of_clip(model: Clip, batch: ClipBatch) -> dict[str, float]:
+    """chance: the loss of equal cosines.  scale: of the cosines.  cosine of pictures, cosine of captions: the mean over
+    different rows.
     """
-    match model:
-        case Clip() | Diffusion() if len(batch.x0) < 2:
-            return {}
-        case Clip():
-            return {
-                "blind": chance_loss(batch, model.config.loss),
-                "scale": model.scale.item(),
-                "cosine of pictures": mean_cosine(model.embed_pictures(batch.x0)),
-                "cosine of words": mean_cosine(model.embed_ids(batch.ids)),
-            }
-        case Diffusion():
-            return {"blind": mean_picture_loss(model, batch.x0)}
-        case _:
-            return {}
+    if len(batch.x0) < 2:
+        return {}
+    return {
+        "chance": chance_loss(batch, model.config.loss),
+        "scale": model.scale.item(),
+        "cosine of pictures": mean_cosine(model.embed_pictures(batch.x0)),
+        "cosine of captions": mean_cosine(model.embed_ids(batch.ids)),
+    }
 
 
 def mean_cosine(vectors: Tensor) -> float:

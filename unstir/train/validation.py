@@ -1,4 +1,4 @@
-"""Measures on pictures that were held back, with the averaged weights: the same numbers whoever asks, and when."""
+"""Measures on held-out pictures, with the averaged weights: the same numbers whoever asks, and when."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,75 +10,86 @@ from torch import Tensor
 from unstir.data.pictures import Pictures
 from unstir.diffusion.noise import TRAINING, batch_normal
 from unstir.models.clip import Clip
-from unstir.models.diffusion import Batch, Diffusion
-from unstir.models.generative import Trainable
+from unstir.models.diffusion import Diffusion
 from unstir.models.pixels import to_model
-from unstir.train.batches import split
 from unstir.train.clip_batches import resize_to
-from unstir.train.config import TrainConfig
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Times at which the loss of a diffusion model is measured."""
 
 
-def held_back(pictures: Pictures, config: TrainConfig) -> Pictures:
-    """The pictures that the run with this configuration is not trained on."""
-    return pictures.take(split(len(pictures), config)[1])
+@torch.no_grad()
+def mean_losses(model: Any, held: Pictures, batch_size: int) -> dict[str, float]:
+    """validation: the mean over held-out pictures of the sum of the losses; where there are several, each by its part.
+
+    Their random numbers depend on the number of the batch alone. {} where nothing is held out.
+    """
+    sums: dict[str, float] = {}
+    for number, (rows, pixels) in enumerate(_batches(held, batch_size)):
+        batch = model.batch(pixels, [held.captions[row][0] for row in rows])
+        rng = torch.Generator(model.device).manual_seed(number)
+        with torch.enable_grad():  # a loss may hold a gradient, as a GAN's penalty does
+            for part, loss in model.losses(batch, rng):
+                sums[part] = sums.get(part, 0.0) + loss.item() * len(rows)
+    means = {part: total / len(held) for part, total in sums.items()}
+    if not means:
+        return {}
+    parts = {f"validation of {part}": mean for part, mean in means.items()} if len(means) > 1 else {}
+    return {"validation": sum(means.values())} | parts
 
 
 @torch.no_grad()
-def validation(model: Trainable, held: Pictures, batch_size: int) -> dict[str, float]:
-    """What is measured of a model as it stands, on pictures that were held back; nothing where there are none.
+def diffusion_losses(model: Diffusion, held: Pictures, batch_size: int) -> dict[str, float]:
+    """validation: the mean loss under the plain captions at LEVELS; and that of each level. {} without pictures.
 
-    Of a model that draws: validation, the mean loss under the plain captions at LEVELS, and that of each level.
-    Of a CLIP: named and found, see `search`.
+    Noise of picture i at level k is a function of i and k alone.
     """
     if not len(held):
         return {}
-    match model:
-        case Diffusion():
-            return _losses(model, held, batch_size)
-        case Clip():
-            return search(*vectors(model, held, batch_size), held)
-        case _:
-            return {}
-
-
-def _losses(model: Diffusion, held: Pictures, batch_size: int) -> dict[str, float]:
-    """Noise of picture i at level k is a function of i and k alone."""
     sums = np.zeros(len(LEVELS))
-    for rows, x0 in _batches(held, model.device, batch_size):
-        batch = Batch(x0, model.tokenize([held.captions[row][0] for row in rows]))
+    for rows, pixels in _batches(held, batch_size):
+        batch = model.batch(pixels, [held.captions[row][0] for row in rows])
         for k, level in enumerate(LEVELS):
-            eps = batch_normal(x0.shape[1:], rows, k, TRAINING).to(model.device)
-            sums[k] += model.loss_at(batch, torch.full((len(rows),), level, device=model.device), eps).sum().item()
+            eps = batch_normal(batch.x0.shape[1:], rows, k, TRAINING).to(model.device)
+            t = torch.full((len(rows),), level, device=model.device)
+            sums[k] += model.loss_at(batch, t, eps).sum().item()
     means = sums / len(held)
     return {"validation": float(means.mean())} | {
         f"validation at {level}": float(mean) for level, mean in zip(LEVELS, means, strict=True)
     }
 
 
-def vectors(model: Clip, held: Pictures, batch_size: int) -> tuple[Tensor, list[str], Tensor]:
-    """Of a CLIP: the pictures' vectors (N, width), their plain captions, each once, and those captions' vectors."""
-    pictures = [model.embed_pictures(resize_to(x0, model.shape)) for _, x0 in _batches(held, model.device, batch_size)]
+@torch.no_grad()
+def retrieval(model: Clip, held: Pictures, batch_size: int) -> dict[str, float]:
+    """image-to-text R@1: of the pictures, the share whose nearest caption is true of it. text-to-image R@1: of the
+    captions, the share whose nearest picture it is true of. {} without pictures.
+
+    A caption is true of a picture that has it among its alternatives.
+    """
+    if not len(held):
+        return {}
+    pictures, captions, words = embeddings(model, held, batch_size)
+    cosines = pictures @ words.T
+    nearest_caption, nearest_picture = cosines.argmax(1).tolist(), cosines.argmax(0).tolist()
+    to_text = [captions[caption] in ways for caption, ways in zip(nearest_caption, held.captions, strict=True)]
+    to_image = [caption in held.captions[row] for caption, row in zip(captions, nearest_picture, strict=True)]
+    return {"image-to-text R@1": float(np.mean(to_text)), "text-to-image R@1": float(np.mean(to_image))}
+
+
+@torch.no_grad()
+def embeddings(model: Clip, held: Pictures, batch_size: int) -> tuple[Tensor, list[str], Tensor]:
+    """(N, width) of the pictures, their plain captions, each once, and (captions, width)."""
+    pictures = [
+        model.embed_pictures(resize_to(to_model(pixels.to(model.device)), model.shape))
+        for _, pixels in _batches(held, batch_size)
+    ]
     captions = list(dict.fromkeys(ways[0] for ways in held.captions))
     starts = range(0, len(captions), batch_size)
     words = [model.embed_ids(model.tokenize(captions[start : start + batch_size])) for start in starts]
     return torch.cat(pictures).cpu(), captions, torch.cat(words).cpu()
 
 
-def search(pictures: Tensor, captions: list[str], words: Tensor, held: Pictures) -> dict[str, float]:
-    """named: of the pictures, the share whose nearest caption is true of it. found: of the captions, the share whose
-    nearest picture it is true of. A caption is true of a picture that has it among its alternatives.
-    """
-    cosines = pictures @ words.T
-    nearest_caption, nearest_picture = cosines.argmax(1).tolist(), cosines.argmax(0).tolist()
-    named = [captions[caption] in ways for caption, ways in zip(nearest_caption, held.captions, strict=True)]
-    found = [caption in held.captions[row] for caption, row in zip(captions, nearest_picture, strict=True)]
-    return {"named": float(np.mean(named)), "found": float(np.mean(found))}
-
-
-def _batches(held: Pictures, device: Any, batch_size: int) -> Iterator[tuple[range, Tensor]]:
+def _batches(held: Pictures, batch_size: int) -> Iterator[tuple[range, Tensor]]:
     for start in range(0, len(held), batch_size):
         rows = range(start, min(start + batch_size, len(held)))
-        yield rows, to_model(torch.from_numpy(np.ascontiguousarray(held.pixels[rows.start : rows.stop])).to(device))
+        yield rows, torch.from_numpy(np.ascontiguousarray(held.pixels[rows.start : rows.stop]))

@@ -1,22 +1,25 @@
 """A model is one file: safetensors, with its whole description as JSON in the header. No pickle, no code."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from unstir.errors import UserError
 from unstir.files import write_atomic
-from unstir.models.build import WrongKind, build_as, describe, sampling_of
-from unstir.models.clip import Clip
-from unstir.models.diffusion import Diffusion, Sampling
+from unstir.models.description import build, describe, described_kind, settings_of
+from unstir.models.generative import GenerativeModel
+from unstir.models.paradigms import Paradigm
 from unstir.nn.lora import LoRAWeights, merge_lora
+from unstir.settings import Settings
 from unstir.weights.int8 import SCALE_PREFIX, dequantize, quantize
 
 HEADER = "unstir"
@@ -24,69 +27,103 @@ FEW_PREFIX = "few/"
 DEFAULT = Path(__file__).parent / "icons.safetensors"
 DEFAULT_CLIP = Path(__file__).parent / "icons_clip.safetensors"
 
-M = TypeVar("M", bound=nn.Module)
+S = TypeVar("S", bound=Settings, covariant=True)
 
 
 @dataclass(frozen=True)
 class FewSteps:
-    """A change of the weights under which few steps suffice.
+    """A low-rank change of the weights under which few steps suffice.
 
-    most: up to so many steps it is taken.  sampling: the dials that go with it.  deltas: of the network's weights.
+    most: up to so many steps it is used.
+    settings: the defaults that go with it.
+    lora: of the network's weights.
     """
 
     most: int
-    sampling: Sampling
-    deltas: LoRAWeights
+    settings: Settings
+    lora: LoRAWeights
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A model with what its file says beside the weights: default dials, and notes (name, training, styles, …).
+class Loaded(Generic[S]):
+    """A model that draws, with what its file says beside the weights.
 
+    settings: its defaults.
+    notes: name, training, words, …
     few: whether these are its weights for few steps.
     """
 
-    model: Diffusion
-    sampling: Sampling
+    model: Any
+    settings: S
     notes: dict[str, Any]
     path: Path
+    kind: Paradigm
     few: bool = False
+
+    @property
+    def title(self) -> str:
+        """What messages call its kind."""
+        return self.kind.title
+
+    @property
+    def name(self) -> str:
+        """What the model is called: by its notes, or by its file or run folder."""
+        path = self.path.resolve()
+        return str(self.notes.get("name", path.parent.name if path.stem == "model" else path.stem))
+
+    @property
+    def dtype(self) -> str:
+        """Of the weights in memory, as in "float32"."""
+        return str(next(self.model.parameters()).dtype).removeprefix("torch.")
 
 
 def save_model(
     path: Path,
-    model: Diffusion | Clip,
+    model: nn.Module,
     weights: Mapping[str, Tensor] | None = None,
-    sampling: Sampling | None = None,
+    settings: Settings | None = None,
     notes: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float16,
     few: FewSteps | None = None,
 ) -> None:
     """Write the model (or other weights of the same names, such as an average) to one file, atomically.
 
-    sampling: default dials of a model that draws.
+    settings: defaults of a model that draws; None: those of its kind.
     dtype: of the stored weights. float16 keeps three more bits of each weight than bfloat16 at the same size; int8
-        halves the file again, with a scale for each row (see `eighths`).
+        halves the file again, with a scale for each row (see `int8`).
     """
-    weights = dict(model.named_parameters()) if weights is None else weights
+    description = describe(model)
+    kind = described_kind(description).settings
+    weights = stored_tensors(model) if weights is None else weights
     if dtype == torch.int8:
         tensors = quantize(weights)
     else:
-        tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in weights.items()}
+        tensors = {
+            name: value.detach().to("cpu", _stored(value, dtype)).contiguous() for name, value in weights.items()
+        }
     broken = [name for name, value in tensors.items() if not value.isfinite().all()]
     if broken:
         raise ValueError(f"{len(broken)} weights are not finite in {dtype}, {broken[0]} among them")
-    header = describe(model) | {"notes": dict(notes or {})}
-    if isinstance(model, Diffusion):
-        header["sampling"] = asdict(sampling or Sampling())
+    header = description | {"notes": dict(notes or {})}
+    if kind is not None:
+        header["sampling"] = asdict(settings or kind())
     if few is not None:
-        header["few"] = {"most": few.most, "sampling": asdict(few.sampling)}
-        for name, pair in few.deltas.items():
-            tensors |= {
-                f"{FEW_PREFIX}{k}/{name}": part.to("cpu", torch.float16).contiguous() for k, part in enumerate(pair)
-            }
+        header["few"] = {"most": few.most, "sampling": asdict(few.settings)}
+        for name, pair in few.lora.items():
+            for k, part in enumerate(pair):
+                tensors[f"{FEW_PREFIX}{k}/{name}"] = part.to("cpu", torch.float16).contiguous()
     text = json.dumps(header, ensure_ascii=False, sort_keys=True)
     write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata={HEADER: text}))
+
+
+def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """What a model file holds: parameters and persistent buffers."""
+    return dict(model.state_dict())
+
+
+def _stored(value: Tensor, dtype: torch.dtype) -> torch.dtype:
+    """Whole numbers stay what they are."""
+    return dtype if value.is_floating_point() else value.dtype
 
 
 def resolve_default(path: Path, default: Path) -> Path:
@@ -119,75 +156,95 @@ def read_header(path: Path) -> tuple[dict[str, str], list[str]]:
         ) from None
 
 
-def load_model(path: Path, device: str = "cpu", dtype: torch.dtype | None = None, steps: int | None = None) -> Loaded:
-    """The diffusion model of a file, or of a run folder, ready to draw. UserError where there is none.
+def load_model(
+    path: Path, device: str = "cpu", dtype: torch.dtype | None = None, steps: int | None = None
+) -> Loaded[Any]:
+    """The model of a file, or of a run folder, ready to draw. UserError where there is none.
 
     dtype: of the weights in memory; None: as suits the device (bfloat16 where the processor is fast at it).
-    steps: how many will be taken: for few, the weights and dials for few where the file has them.
+    steps: how many will be taken: for few, the few-step weights and settings where the file has them.
     """
     path = find_model(path)
     dtype = dtype or fast_dtype(device)
-    model, header = _opened(Diffusion, path, device, dtype)
+    header = _header(path)
     try:
         few = header.get("few") or {}
-        if steps is None or not few or steps > int(few["most"]):
-            return Loaded(model, sampling_of(header.get("sampling", {})), header.get("notes", {}), path)
-        sampling = sampling_of(few["sampling"])
-        # Added in float32 to the weights as stored: rounded twice they would be neither the one nor the other.
-        model, _ = _opened(Diffusion, path, device, torch.float32)
-        merge_lora(model.network, _deltas(path))
+        wanted = steps is not None and bool(few) and steps <= int(few["most"])
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} has dials or weights that make no sense: {error}") from None
-    return Loaded(model.to(dtype=dtype), sampling, header.get("notes", {}), path, few=True)
+        raise UserError(f"{path} has settings or weights that make no sense: {error}") from None
+    # The change is added in float32 to the weights as stored: rounded twice they would be neither one nor the other.
+    model, kind = _opened(path, header, device, torch.float32 if wanted else dtype)
+    if kind.settings is None or not isinstance(model, GenerativeModel):
+        raise UserError(f"{path} cannot be used here: it is {kind.title}, which does not draw")
+    try:
+        settings = settings_of(kind.settings, few["sampling"] if wanted else header.get("sampling", {}))
+        if wanted:
+            merge_lora(model.network, _lora(path))  # type: ignore[attr-defined]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} has settings or weights that make no sense: {error}") from None
+    network: Any = model.to(dtype=dtype)  # type: ignore[attr-defined]
+    return Loaded(network, settings, header.get("notes", {}), path, kind, few=wanted)
 
 
 def few_step_weights(path: Path) -> FewSteps | None:
     """What a file holds for few steps, or None."""
     header = json.loads(read_header(path)[0][HEADER])
-    few = header.get("few")
-    return FewSteps(few["most"], sampling_of(few["sampling"]), _deltas(path)) if few else None
+    few, kind = header.get("few"), described_kind(header).settings
+    return FewSteps(few["most"], settings_of(kind, few["sampling"]), _lora(path)) if few and kind else None
 
 
-def _deltas(path: Path) -> LoRAWeights:
+def _lora(path: Path) -> LoRAWeights:
     """The change for few steps that a file holds."""
+    first = f"{FEW_PREFIX}0/"
     with safe_open(str(path), framework="pt") as file:
-        names = [name.removeprefix(f"{FEW_PREFIX}0/") for name in file.keys() if name.startswith(f"{FEW_PREFIX}0/")]  # noqa: SIM118
-        return {
-            name: (file.get_tensor(f"{FEW_PREFIX}0/{name}"), file.get_tensor(f"{FEW_PREFIX}1/{name}")) for name in names
-        }
+        names = [name.removeprefix(first) for name in file.keys() if name.startswith(first)]  # noqa: SIM118
+        return {name: (file.get_tensor(first + name), file.get_tensor(f"{FEW_PREFIX}1/{name}")) for name in names}
 
 
-def load_clip(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Clip:
-    """The CLIP model of a file, or of a run folder, ready to compare. UserError where there is none.
+def load_clip(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Any:
+    """The CLIP of a file, or of a run folder, ready to compare. UserError where there is none.
 
     dtype: of the weights in memory. float32, or two machines would not measure the same.
     """
-    return _opened(Clip, find_model(path), device, dtype)[0]
+    path = find_model(path)
+    model, kind = _opened(path, _header(path), device, dtype)
+    if kind.name != "clip":
+        raise UserError(f"{path} cannot be used here: it is {kind.title}, and a CLIP is needed")
+    return model
 
 
-def _opened(kind: type[M], path: Path, device: str, dtype: torch.dtype) -> tuple[M, dict[str, Any]]:
-    """The model and the header of a file, read memory-mapped, straight into a model laid out without memory."""
-    metadata, names = read_header(path)
+def _header(path: Path) -> dict[str, Any]:
+    """What a model file says of itself. UserError where it is none of ours."""
+    metadata, _ = read_header(path)
     if HEADER not in metadata:
         raise UserError(f"{path} holds weights but no unstir model; give a file that unstir wrote")
     try:
         header = json.loads(metadata[HEADER])
-        with torch.device("meta"):
-            model = build_as(kind, header)
-    except WrongKind as error:
-        raise UserError(f"{path} cannot be used here: {error}") from None
+    except ValueError as error:
+        raise UserError(f"{path} describes a model that cannot be built: {error}") from None
+    if not isinstance(header, dict):
+        raise UserError(f"{path} describes a model that cannot be built: the description is no object")
+    return header
+
+
+def _opened(path: Path, header: dict[str, Any], device: str, dtype: torch.dtype) -> tuple[Any, Paradigm]:
+    """The model of a file and its kind, read memory-mapped, into a model laid out without memory."""
+    with safe_open(str(path), framework="pt") as file:
+        names = [name for name in file.keys() if not name.startswith(FEW_PREFIX)]  # noqa: SIM118
+        stored = {name: file.get_tensor(name) for name in names}
+    scales = {name for name in names if name.startswith(SCALE_PREFIX)}
+    try:
+        kind = described_kind(header)
+        with torch.device("meta"), _within({tuple(value.shape) for value in stored.values()}, len(stored)):
+            model = build(header)
     except (ValueError, KeyError, TypeError, ArithmeticError, RuntimeError) as error:
         # The last two come from sizes that make no sense: a patch of 0, a negative width.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"{path} describes a model that cannot be built: {reason}") from None
-    wanted = dict(model.named_parameters())
-    names = [name for name in names if not name.startswith(FEW_PREFIX)]
-    scales = {name for name in names if name.startswith(SCALE_PREFIX)}
+    wanted = stored_tensors(model)
     if set(names) - scales != set(wanted) or not {name.removeprefix(SCALE_PREFIX) for name in scales} <= set(wanted):
         odd = sorted((set(names) - scales) ^ set(wanted)) or sorted(scales)
         raise UserError(f"{path} does not hold the weights that its header describes: {odd[0]}, {len(odd)} in all")
-    with safe_open(str(path), framework="pt") as file:
-        stored = {name: file.get_tensor(name) for name in names}
     weights = {}
     for name, like in wanted.items():
         value = stored[name]
@@ -199,11 +256,34 @@ def _opened(kind: type[M], path: Path, device: str, dtype: torch.dtype) -> tuple
             except ValueError as error:
                 raise UserError(f"{path}: {name} cannot be read: {error}") from None
         # A copy: views of the mapped file lie at odd addresses, where products come out with other last bits.
-        weights[name] = value.to(device, dtype, copy=True)
+        weights[name] = value.to(device, _stored(value, dtype), copy=True)
     model.load_state_dict(weights, assign=True)
     model.to(device)  # constants that are no weights
     model.requires_grad_(False)
-    return model.eval(), header
+    return model.eval(), kind
+
+
+@contextmanager
+def _within(shapes: set[tuple[int, ...]], count: int) -> Iterator[None]:
+    """While a model is laid out: ValueError as soon as it has a weight of another shape, or more weights than these.
+
+    A header may claim any number of layers, of any size; to lay them out would take for ever.
+    """
+    seen = 0
+
+    def check(_module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal seen
+        if parameter is None:
+            return
+        seen += 1
+        if tuple(parameter.shape) not in shapes or seen > count:
+            raise ValueError(f"the file holds no weight {name} of shape {tuple(parameter.shape)}, or too few of them")
+
+    hook = register_module_parameter_registration_hook(check)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def fast_dtype(device: str) -> torch.dtype:

@@ -1,0 +1,64 @@
+"""unstir distill: from a model that draws in many steps to one that draws in four."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from unstir.cli.training import Console, Session, carry_on, parse_duration
+from unstir.request import checked_device, checked_seed
+
+
+def distill(
+    data: str,
+    *,
+    model: Annotated[Path, Parameter(name="--from")],
+    run: Path,
+    budget: str = "30m",
+    seed: int = 0,
+    device: str = "auto",
+    tensorboard: bool = False,
+    eval_clip: Annotated[Path | None, Parameter(name=["--eval-clip", "--judge"])] = None,
+) -> None:
+    """Distil a model to four steps without guidance, which draw what took it many steps with its own guidance.
+
+    The same command continues a run that was stopped. Started by torchrun, its processes train one model together.
+
+    Parameters
+    ----------
+    data
+        Captioned pictures like those that it was trained on, or a run folder: then the very same.
+    model
+        The model to distil: a file, a run folder, or "icons" for the default model. It is copied; the original stays as
+        it is.
+    run
+        Folder of the new run.
+    budget
+        How long the command may take: 90s, 30m, 2h.
+    seed
+        Of the order of the pictures, and the noise.
+    device
+        cpu, cuda, or auto.
+    tensorboard
+        Write TensorBoard files beside the log.
+    eval_clip
+        A CLIP, a model file, a run folder, or "icons" for the one that comes with unstir: at each evaluation it scores
+        a few pictures that the model draws, into the log.
+    """
+    seconds = parse_duration(budget)
+    checked_seed(seed)
+    began = time.monotonic()
+    chosen = checked_device(device)
+
+    from unstir.train import begin
+    from unstir.train.distributed import joined_processes
+    from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, resolve_default
+
+    source = resolve_default(model, DEFAULT)
+    eval_clip = eval_clip and resolve_default(eval_clip, DEFAULT_CLIP)
+    with joined_processes(chosen) as own:
+        at = begin.Beginning(data, run, own, seconds, began, seed, Console())
+        command = ["unstir", "distill", data, "--from", str(model), "--run", str(run)]
+        session = Session(data, run, own, command, began, tensorboard, eval_clip)
+        carry_on(session, lambda: begin.begin_distillation(at, source))

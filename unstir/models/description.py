@@ -1,0 +1,108 @@
+"""A model as a plain dictionary (for the header of its file) and back, for every kind in the table."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from torch import nn
+
+from unstir.models.paradigms import Paradigm, names, paradigm, paradigm_of
+from unstir.nn.dit import DiTConfig
+from unstir.nn.unet import UNetConfig
+from unstir.settings import Settings
+
+T = TypeVar("T")
+
+NETWORKS: dict[str, type] = {"dit": DiTConfig, "unet": UNetConfig}
+"""What a field that may hold one of several networks says in its `kind`."""
+
+
+def describe(model: nn.Module) -> dict[str, Any]:
+    """Everything that `build` needs but the weights; JSON-able."""
+    tokenizer = getattr(model, "tokenizer", None)
+    known = {"kind": paradigm_of(model).name, "config": config_values(model.config)}
+    return known if tokenizer is None else known | {"tokenizer": tokenizer.json}
+
+
+def described_kind(description: Mapping[str, Any]) -> Paradigm:
+    """The record of the kind of model that is described. ValueError where there is none."""
+    match description:
+        case {"kind": str() as kind} if kind in names():
+            return paradigm(kind)
+        case {"kind": kind}:
+            raise ValueError(f"there is no model of kind {kind!r} in this version; there are: {', '.join(names())}")
+    raise ValueError("the description of the model has no kind")
+
+
+def build(description: Mapping[str, Any]) -> nn.Module:
+    """The model of a description, with weights not yet filled in. ValueError where it describes nothing we know."""
+    record = described_kind(description)
+    match description:
+        case {"config": dict() as config, "tokenizer": str() as tokenizer} if record.tokenizer is not None:
+            return record.model(dataclass_from(record.config, config), record.tokenizer(tokenizer))
+        case {"config": dict() as config} if record.tokenizer is None:
+            return record.model(dataclass_from(record.config, config))
+    raise ValueError("the description of the model has no configuration or no tokenizer")
+
+
+def config_values(config: Any) -> dict[str, Any]:
+    """A frozen dataclass of numbers, texts and further dataclasses as nested dictionaries."""
+    values = asdict(config)
+    for f in fields(config):
+        for kind, network in NETWORKS.items():
+            if type(getattr(config, f.name)) is network:
+                values[f.name]["kind"] = kind
+    return values
+
+
+def settings_of(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """Settings from a dictionary; missing ones keep their default. ValueError for unknown names and bad values."""
+    return dataclass_from(kind, values)
+
+
+def dataclass_from(kind: type[T], values: Mapping[str, Any]) -> T:
+    """A dataclass from nested dictionaries, lists as tuples, what `config_values` gave.
+
+    ValueError names fields that it does not have or misses.
+    """
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    unknown = set(values) - known
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no {', '.join(sorted(unknown))}; a newer version may have written this")
+    hints = _hints(kind)  # type: ignore[arg-type]
+    try:
+        return kind(**{name: _value(value, hints[name]) for name, value in values.items()})
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__}: {error}") from None
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _value(value: Any, hint: Any) -> Any:
+    """A value out of JSON as its field wants it."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if value is None and NoneType in options:
+        return None
+    nested = [option for option in options if is_dataclass(option) and isinstance(option, type)]
+    if isinstance(value, dict) and nested:
+        if len(nested) == 1:
+            return dataclass_from(nested[0], {k: v for k, v in value.items() if k != "kind" or _has_kind(nested[0])})
+        kind = NETWORKS.get(str(value.get("kind")))
+        if kind not in nested:
+            allowed = ", ".join(name for name, network in NETWORKS.items() if network in nested)
+            raise ValueError(f"there is no network {value.get('kind')!r}; there are: {allowed}")
+        return dataclass_from(kind, {k: v for k, v in value.items() if k != "kind"})
+    if isinstance(value, list):
+        inner = get_args(hint)
+        item = inner[0] if get_origin(hint) is tuple and inner else Any
+        return tuple(_value(one, item) for one in value)
+    return value
+
+
+def _has_kind(kind: type) -> bool:
+    return any(f.name == "kind" for f in fields(kind))

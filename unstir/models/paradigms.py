@@ -1,0 +1,95 @@
+"""The table of the kinds of model. Everything that depends on the kind of a model is looked up here.
+
+The half that is about training is `train.kinds`. A new kind is one record: a line in `BUILT_IN`, or a call of
+`register` from outside of the package.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from unstir.settings import Settings
+from unstir.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Paradigm:
+    """One kind of model.
+
+    name: its `kind` in model files and on the command line.
+    title: what messages call it, "a GAN".
+    model: a class of torch module, made from (config, tokenizer), or from (config) where there is no tokenizer.
+    config: the frozen dataclass of its configuration; `shape` gives (channels, side, side) of its pictures. A field
+        `text` with `vocabulary` and `length` is filled in from the captions.
+    settings: what it can be asked for when it draws; None: it does not draw.
+    tokenizer: makes the tokenizer from the JSON that the model file holds; None: it reads no words.
+    clip_guidance: whether its `draw` takes `wrap`, a function around its denoiser.
+    """
+
+    name: str
+    title: str
+    model: Callable[..., nn.Module]
+    config: type
+    settings: type[Settings] | None
+    tokenizer: Callable[[str], Tokenizer] | None = Tokenizer
+    clip_guidance: bool = False
+
+
+def _diffusion() -> Paradigm:
+    from unstir.models.diffusion import Diffusion, DiffusionConfig
+    from unstir.settings import DiffusionSettings
+
+    return Paradigm("diffusion", "a diffusion model", Diffusion, DiffusionConfig, DiffusionSettings, clip_guidance=True)
+
+
+def _clip() -> Paradigm:
+    from unstir.models.clip import Clip, ClipConfig
+    from unstir.text.clip_tokenizer import tokenizer_of
+
+    return Paradigm("clip", "a CLIP", Clip, ClipConfig, None, tokenizer_of)
+
+
+BUILT_IN: dict[str, Callable[[], Paradigm]] = {"diffusion": _diffusion, "clip": _clip}
+"""Each is imported when it is first asked for."""
+
+_known: dict[str, Paradigm] = {}
+
+
+def register(record: Paradigm) -> None:
+    """Add a kind of model. ValueError where the name is taken by another."""
+    if record.name in BUILT_IN or _known.get(record.name, record) != record:
+        raise ValueError(f"there is a kind of model {record.name!r} already")
+    _known[record.name] = record
+
+
+def names() -> tuple[str, ...]:
+    """Every kind of model that there is."""
+    return tuple(dict.fromkeys([*BUILT_IN, *_known]))
+
+
+def paradigm(name: str) -> Paradigm:
+    """The record of this name. ValueError where there is none."""
+    if name not in _known:
+        if name not in BUILT_IN:
+            raise ValueError(f"there is no kind of model {name!r}; there are: {', '.join(names())}")
+        _known[name] = BUILT_IN[name]()
+    return _known[name]
+
+
+def paradigm_of(model: nn.Module) -> Paradigm:
+    """The record of a model's kind. ValueError where it is of none."""
+    return _first(lambda record: type(model) is record.model, f"a {type(model).__name__}")
+
+
+def paradigm_of_config(config: object) -> Paradigm:
+    """The record of the kind of model that a configuration is of. ValueError where there is none."""
+    return _first(lambda record: type(config) is record.config, f"a {type(config).__name__}")
+
+
+def _first(fits: Callable[[Paradigm], bool], what: str) -> Paradigm:
+    # Those that were asked for before come first: no other is imported without need.
+    for name in dict.fromkeys([*_known, *BUILT_IN]):
+        if fits(paradigm(name)):
+            return paradigm(name)
+    raise ValueError(f"{what} is of no kind in the table of paradigms")

@@ -1,0 +1,168 @@
+"""How each kind of model is trained: the half of the table of paradigms that is about training.
+
+A kind that says nothing here is trained by the defaults of `Training`: its batches are what `model.batch` makes of
+pictures and captions, its validation is the mean of its losses on held-out pictures, its preview is what it draws.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unstir.data.pictures import Pictures
+from unstir.models.paradigms import names as model_kinds
+from unstir.scenes.source import SceneSource
+from unstir.settings import Settings
+from unstir.train.batches import BatchSource, picture_batches, split
+from unstir.train.config import TrainConfig
+from unstir.train.recipe import Recipe
+
+SizeName = Literal["s", "m", "l"]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a run shows of itself at every evaluation.
+
+    prompts: of the sample grid; picture i has seed i.
+    pictures: held-out pictures, or where there are none the first ones.
+    """
+
+    prompts: Sequence[str]
+    settings: Settings | None
+    pictures: Pictures
+
+
+def _trained_on(model: Any, pictures: Pictures, config: TrainConfig, source: SceneSource | None) -> BatchSource:
+    if source is not None:
+        raise ValueError("only a diffusion model can be trained on composed scenes")
+    return picture_batches(model, pictures, config)
+
+
+def _mean_losses(model: Any, held: Pictures, batch_size: int) -> dict[str, float]:
+    from unstir.train.validation import mean_losses
+
+    return mean_losses(model, held, batch_size)
+
+
+def _sample_grid(model: Any, preview: Preview) -> NDArray[np.uint8]:
+    from unstir.train.samples import sample_grid
+
+    return sample_grid(model, preview)
+
+
+def _built(description: Mapping[str, Any], options: Mapping[str, Any], folder: Path, device: str) -> Any:  # noqa: ARG001
+    from unstir.models.description import build
+
+    return build(description)
+
+
+def _no_recipe(pictures: Pictures, size: SizeName) -> Recipe:  # noqa: ARG001
+    raise ValueError("this kind of model is trained by recipe only; name one with --recipe")
+
+
+def _any_size(size: SizeName | None, budget: float, on_gpu: bool) -> SizeName:  # noqa: ARG001
+    return size or "s"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How one kind of model is trained. Every field has a default that does for a model that draws.
+
+    batches: (model, pictures, config, source) -> what it is trained on.
+    validate: (model, held-out pictures, batch size) -> what is measured of the model as it stands.
+    metrics: (model, batch) -> quantities for a line of the log beside the loss, for `diagnose`.
+    preview: (model, Preview) -> a picture of what it can do.
+    begin: (description, options, run folder, device) -> the model that is trained, before its weights are filled in.
+    own_weights: whether `begin` fills in the weights itself.
+    recipe: (pictures, size) -> an automatic recipe whose number of pictures is still to be measured.
+    choose_size: (asked for, budget in seconds, on a GPU) -> the size that the budget can train.
+    expectation: whether a sentence on what so many passes give is said.
+    """
+
+    batches: Callable[[Any, Pictures, TrainConfig, SceneSource | None], BatchSource] = _trained_on
+    validate: Callable[[Any, Pictures, int], dict[str, float]] = _mean_losses
+    metrics: Callable[[Any, Any], dict[str, float]] = lambda _model, _batch: {}
+    preview: Callable[[Any, Preview], NDArray[np.uint8]] = _sample_grid
+    begin: Callable[[Mapping[str, Any], Mapping[str, Any], Path, str], Any] = _built
+    own_weights: bool = False
+    recipe: Callable[[Pictures, SizeName], Recipe] = _no_recipe
+    choose_size: Callable[[SizeName | None, float, bool], SizeName] = _any_size
+    expectation: bool = True
+
+
+def _diffusion() -> Training:
+    from unstir.train import auto_recipe, train_metrics, validation
+    from unstir.train.diffusion_batches import diffusion_batches
+
+    return Training(
+        batches=diffusion_batches,
+        validate=validation.diffusion_losses,
+        metrics=train_metrics.of_diffusion,
+        recipe=auto_recipe.recipe_for,
+        choose_size=auto_recipe.choose_size,
+    )
+
+
+def _consistency() -> Training:
+    from unstir.train import distillation
+    from unstir.train.diffusion_batches import diffusion_batches
+
+    return Training(
+        batches=lambda model, pictures, config, source: diffusion_batches(model.student, pictures, config, source),
+        validate=lambda _model, _held, _batch_size: {},
+        preview=lambda model, preview: _sample_grid(model.student, preview),
+        begin=distillation.begin,
+        own_weights=True,
+    )
+
+
+def _clip() -> Training:
+    from unstir.train import auto_clip_recipe, clip_batches, samples, train_metrics, validation
+
+    return Training(
+        batches=lambda model, pictures, config, _source: clip_batches.clip_batches(pictures, model, config),
+        validate=validation.retrieval,
+        metrics=train_metrics.of_clip,
+        preview=samples.nearest_captions,
+        recipe=auto_clip_recipe.clip_recipe_for,
+        choose_size=auto_clip_recipe.choose_clip_size,
+        expectation=False,
+    )
+
+
+BUILT_IN: dict[str, Callable[[], Training]] = {
+    "diffusion": _diffusion,
+    "consistency": _consistency,
+    "clip": _clip,
+}
+"""Each is imported when it is first asked for."""
+
+_known: dict[str, Training] = {}
+
+
+def register(kind: str, record: Training) -> None:
+    """Say how a kind of model from outside of the package is trained."""
+    if kind in BUILT_IN:
+        raise ValueError(f"it is known already how {kind!r} is trained")
+    _known[kind] = record
+
+
+def training(kind: str) -> Training:
+    """How a kind is trained. ValueError where there is no such kind."""
+    if kind not in _known:
+        if kind in BUILT_IN:
+            _known[kind] = BUILT_IN[kind]()
+        elif kind in model_kinds():
+            return Training()
+        else:
+            raise ValueError(f"there is no kind of model {kind!r}; there are: {', '.join(model_kinds())}")
+    return _known[kind]
+
+
+def held_out(pictures: Pictures, config: TrainConfig) -> Pictures:
+    """The pictures that the run with this configuration is not trained on."""
+    return pictures.take(split(pictures, config)[1])
