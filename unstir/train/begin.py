@@ -108,7 +108,7 @@ def begin_automatic(at: Beginning, kind: str = "diffusion", size: SizeName | Non
 
 
 def begin_recipe(at: Beginning, recipe: Recipe, name: str, start: Path | None = None) -> None:
-    """Begin a run by a recipe. start: a model to fine-tune."""
+    """Begin a run by a recipe. name: what it is called.  start: a model to fine-tune."""
     recipe = recipe.with_train(seed=at.seed)
     if start is not None and paradigm(recipe.kind).settings is None:
         raise UserError(f"the recipe {name} trains no model that draws, and fine-tunes none; leave out --from")
