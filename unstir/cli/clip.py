@@ -15,7 +15,7 @@ from unstir.cli.results_output import (
     print_hits,
     print_json,
     print_table,
-    rounded,
+    round_all,
     write_sheet,
 )
 from unstir.errors import UserError
@@ -84,7 +84,7 @@ def score(
         cosines = (index.vectors @ texts.T).tolist()
         rows += zip([entry.key for entry in index.entries], cosines, strict=True)
     if options.as_json:
-        scores = [{"picture": key, "cosines": rounded(cosines)} for key, cosines in rows]
+        scores = [{"picture": key, "cosines": round_all(cosines)} for key, cosines in rows]
         print_json({"model": loaded.name, "words": words, "pictures": scores})
     else:
         print_table(["picture", *words], [[key, *(f"{cosine:.3f}" for cosine in cosines)] for key, cosines in rows])
@@ -125,7 +125,7 @@ def classify(
     best, probabilities = table.argmax(1).tolist(), table.tolist()
     if options.as_json:
         rows = [
-            {"picture": entry.key, "label": names[b], "probabilities": dict(zip(names, rounded(row), strict=True))}
+            {"picture": entry.key, "label": names[b], "probabilities": dict(zip(names, round_all(row), strict=True))}
             for entry, b, row in zip(index.entries, best, probabilities, strict=True)
         ]
         print_json({"model": loaded.name, "labels": names, "templates": templates, "pictures": rows})

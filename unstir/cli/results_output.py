@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from unstir.data.entry import Entry
     from unstir.interop.image_index import ImageIndex
 
-SIDE = 96  # px of a picture on a sheet
+THUMBNAIL_SIDE = 96  # px of a picture on a sheet
 
 Hit = tuple["Entry", float]
 """A picture and its cosine similarity to the query."""
@@ -26,7 +26,7 @@ def hits_as_json(hits: list[Hit]) -> list[dict[str, Any]]:
     return [{"picture": e.key, "caption": e.caption, "cosine": round(cosine, 4)} for e, cosine in hits]
 
 
-def rounded(values: list[float]) -> list[float]:
+def round_all(values: list[float]) -> list[float]:
     """Four digits: more of them differ from machine to machine."""
     return [round(value, 4) for value in values]
 
@@ -71,7 +71,7 @@ def write_sheet(path: Path, rows: list[tuple[str, list[Hit]]]) -> None:
     hits = [hit for _, row in rows for hit in row]
     labels = [label for label, _ in rows if label]
     captions = [f"{cosine:.3f} {entry.caption or Path(entry.key).stem}" for entry, cosine in hits]
-    pictures = [thumbnail(entry, SIDE) for entry, _ in hits]
+    pictures = [thumbnail(entry, THUMBNAIL_SIDE) for entry, _ in hits]
     save_png(path, sheet(pictures, captions=captions, rows=labels or None, background="checker"))
     say(f"written: {path}")
 

@@ -12,8 +12,8 @@ from unstir.errors import UserError
 from unstir.files import replacing
 from unstir.image.png import Pixels, check_pixels
 from unstir.image.sheet import Grid, composite, enlarge, with_alpha
-from unstir.image.text_layout import shortened
 from unstir.image.text_mask import TextMask, line_height
+from unstir.image.typesetting import shortened
 
 _COLUMNS = 16  # at most
 _CURVE = (31, 119, 180)

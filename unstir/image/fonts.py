@@ -15,7 +15,7 @@ from typing import cast
 from PIL import ImageFont, features
 
 JOINERS = "\u200c\u200d"
-"""Zero width non-joiner and joiner. They steer the shaping of other characters and need no glyph."""
+"""Zero width non-joiner and joiner. They change the shape of their neighbours and need no glyph."""
 
 _SECONDS = 20  # for fontconfig to answer; the first time it may have to read every font file
 _FORMAT = "%{file}\t%{index}\t%{color}\t%{outline}\t%{charset}\n"
@@ -36,7 +36,7 @@ class Font:
     lasts: tuple[int, ...]
 
     def has(self, text: str) -> bool:
-        """Whether every character of the text has a glyph. Joiners need one in the font inside Pillow only."""
+        """Whether every character of the text has a glyph. Joiners need one only in the font inside Pillow."""
         return all((self.path and letter in JOINERS) or self._covers(ord(letter)) for letter in text)
 
     def usable(self, size: int) -> bool:
@@ -63,15 +63,15 @@ def font_of(path: str, index: int, ranges: Sequence[tuple[int, int]]) -> Font:
 
 
 # Pillow packs a part of the font Aileron: ASCII, and of the rest what is listed here.
-BUILT_IN = font_of("", 0, [(0x20, 0x7E), *((ord(letter), ord(letter)) for letter in "«°±´·»‘’“”…‹›⁄™")])
+PILLOW_FONT = font_of("", 0, [(0x20, 0x7E), *((ord(letter), ord(letter)) for letter in "«°±´·»‘’“”…‹›⁄™")])
 
 
 @cache
 def system_fonts(language: str) -> tuple[Font, ...]:
     """The system's sans-serif fonts, the preferred first; none where fontconfig is not installed.
 
-    language: as in BCP 47, e.g. "ja"; decides whose forms of shared Han characters are preferred.
-    Fonts of coloured bitmaps (emoji) are left out: captions have one colour.
+    language: a BCP 47 tag, e.g. "ja"; Han characters have different forms in different languages.
+    Fonts of bitmaps and of coloured glyphs (emoji) are left out.
     """
     program = shutil.which("fc-match")
     if program is None:

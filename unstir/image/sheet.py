@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from unstir.image.png import Pixels, check_pixels
-from unstir.image.text_layout import text_width, wrapped
 from unstir.image.text_mask import TextMask, line_height
+from unstir.image.typesetting import text_width, wrapped
 
 Background: TypeAlias = Literal["checker", "white", "transparent"] | tuple[int, int, int]
 

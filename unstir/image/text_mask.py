@@ -3,9 +3,9 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from unstir.image.fonts import BUILT_IN
+from unstir.image.fonts import PILLOW_FONT
 from unstir.image.png import Pixels
-from unstir.image.text_layout import clean, layout
+from unstir.image.typesetting import clean, typeset
 
 
 class TextMask:
@@ -25,9 +25,9 @@ class TextMask:
         y: the upper edge of the first, in px.
         size: of the font, in px.
         """
-        ascent, _ = BUILT_IN.face(size).getmetrics()
+        ascent, _ = PILLOW_FONT.face(size).getmetrics()
         for number, text in enumerate(lines):
-            line = layout(clean(text), size)
+            line = typeset(clean(text), size)
             left = round(x - line.width * {"left": 0, "center": 0.5, "right": 1}[align])
             baseline = round(y) + number * line_height(size) + ascent  # fonts differ in ascent, so not the upper edge
             for run in line.runs:

@@ -1,7 +1,6 @@
 """Captions of any script: fonts of the system where there are some, else transliteration; order, spaces, breaks."""
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 
@@ -11,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageFont, features
 
-from unstir.image import fonts, text_layout
+from unstir.image import fonts, typesetting
 from unstir.image.sheet import sheet
-from unstir.image.text_layout import clean, layout, shortened, text_width, wrapped
 from unstir.image.text_mask import TextMask
+from unstir.image.typesetting import clean, shortened, text_width, typeset, wrapped
 
 CYRILLIC, KANA, HAN, ARABIC, DEVANAGARI = "400-4ff", "3040-30ff", "4e00-9fff", "600-6ff", "900-97f"
 SIZE = 12
 
 
 def forget():
-    for cached in (fonts.system_fonts, fonts.can_shape, layout):
+    for cached in (fonts.system_fonts, fonts.can_shape, typeset):
         cached.cache_clear()
 
 
@@ -77,12 +76,12 @@ def write_program(folder, code):
 
 def runs(text):
     """(text, font file) of each run, from left to right."""
-    return [(run.text, run.font.path) for run in layout(clean(text), SIZE).runs]
+    return [(run.text, run.font.path) for run in typeset(clean(text), SIZE).runs]
 
 
 def drawn(text):
     """What is drawn, from left to right, with one space between words."""
-    line = layout(clean(text), SIZE)
+    line = typeset(clean(text), SIZE)
     end, parts = 0.0, []
     for run in line.runs:
         parts += [" "] if run.x > end + 1 else []
@@ -119,7 +118,7 @@ def test_fonts_change_within_a_word_that_no_font_has_whole(installed):
     kana, han = installed(KANA, HAN)
     assert runs("赤いりんご3個") == [("赤", han), ("いりんご", kana), ("3", ""), ("個", han)]
     assert runs("赤🍎い") == [("赤", han), (":apple:", ""), ("い", kana)]
-    line = layout("赤い", SIZE)
+    line = typeset("赤い", SIZE)
     assert line.runs[1].x == line.runs[0].font.face(SIZE).getlength("赤")
 
 
@@ -135,16 +134,16 @@ def test_accents_stay_with_their_letter(installed):
 def test_fontconfig_is_asked_once_for_the_language(text, language, installed, bin_folder):
     installed(KANA)
     for _ in range(2):
-        layout(text, SIZE)
-        layout(text, SIZE + 1)
+        typeset(text, SIZE)
+        typeset(text, SIZE + 1)
     assert (bin_folder / "arguments").read_text() == f"sans-serif:lang={language}\n"
 
 
-def test_ascii_asks_nobody_and_is_the_same_everywhere(installed, bin_folder):
+def test_ascii_needs_no_system_font_and_is_the_same_everywhere(installed, bin_folder, monkeypatch):
     installed("20-7e")
     page = sheet([np.zeros((64, 64, 3), np.uint8)] * 2, captions=["a red apple — 3 × 4", "“b”…"], rows=["one"])
     assert not (bin_folder / "arguments").exists()
-    os.environ["PATH"] = "/nowhere"
+    monkeypatch.setenv("PATH", "/nowhere")
     forget()
     again = sheet([np.zeros((64, 64, 3), np.uint8)] * 2, captions=["a red apple — 3 × 4", "“b”…"], rows=["one"])
     assert np.array_equal(page, again)
@@ -189,7 +188,7 @@ def test_right_to_left(text, expected, installed):
     """The order of the words; within a word Pillow sees to it."""
     installed(f"{ARABIC} 20-7e")
     assert drawn(text) == expected
-    for run in layout(text, SIZE).runs:
+    for run in typeset(text, SIZE).runs:
         assert (run.direction == "rtl") == any(letter >= "\u0600" for letter in run.text)
 
 
@@ -201,7 +200,7 @@ def test_fonts_that_change_within_a_word_from_the_right(installed):
 
 def test_without_shaping_such_scripts_are_transliterated(installed, monkeypatch):
     path = installed(f"{ARABIC} {DEVANAGARI} {CYRILLIC}")[0]
-    monkeypatch.setattr(text_layout, "can_shape", lambda: False)
+    monkeypatch.setattr(typesetting, "can_shape", lambda: False)
     assert runs("ابج دهو") == [("bj", ""), ("dhw", "")]
     assert runs("लाल ряд") == [("lal", ""), ("ряд", path)]
 
@@ -217,10 +216,10 @@ def test_words_stand_apart(size, no_fonts):
 
 
 def test_widths_add_up():
-    line = layout("a red apple", SIZE)
+    line = typeset("a red apple", SIZE)
     word = sum(run.font.face(SIZE).getlength(run.text) for run in line.runs)
     assert line.width == word + 2 * round(0.3 * SIZE) == text_width(" a  red\napple", SIZE)
-    assert layout("", SIZE).runs == ()
+    assert typeset("", SIZE).runs == ()
 
 
 @given(text=st.text(max_size=80), width=st.integers(20, 120), lines=st.integers(1, 3))
@@ -290,4 +289,4 @@ def test_a_real_font_draws_its_letters(bin_folder):
     assert min(ink) > 2 * int((unknown < 128).any(axis=2).sum())
     if features.check("raqm"):  # joined letters are narrower than the same apart
         face = fonts.system_fonts("en")[0].face(SIZE)
-        assert layout("تفاحة", SIZE).width < sum(face.getlength(letter) for letter in "تفاحة")
+        assert typeset("تفاحة", SIZE).width < sum(face.getlength(letter) for letter in "تفاحة")

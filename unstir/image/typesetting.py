@@ -1,4 +1,4 @@
-"""Captions as lines of runs: which font draws which characters, from which side, and where a line breaks."""
+"""Captions as lines of text runs: the font of each run, its direction and position, and where lines break."""
 
 import itertools
 import math
@@ -11,26 +11,26 @@ from typing import Literal
 
 from anyascii import anyascii
 
-from unstir.image.fonts import BUILT_IN, JOINERS, Font, can_shape, system_fonts
+from unstir.image.fonts import JOINERS, PILLOW_FONT, Font, can_shape, system_fonts
 
 LONGEST = 500
-"""Characters. No caption is drawn longer: measuring a whole novel would take a while."""
+"""Characters; the rest of a caption is not drawn."""
 
-# Signs for which one ASCII character stands on every machine, whatever fonts it has.
+# Drawn as ASCII on every machine, whatever fonts it has.
 _SIGNS = str.maketrans({"×": "x", **dict.fromkeys("‐‑‒–—―−", "-")})
 _VARIATION_SELECTORS = re.compile("[\u180b-\u180d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _KANA, _HANGUL = re.compile("[\u3040-\u30ff\uff66-\uff9f]"), re.compile("[\u1100-\u11ff\uac00-\ud7af]")
 _BOPOMOFO = re.compile("[\u3100-\u312f]")
 # Scripts whose letters are joined or reordered: Arabic and its neighbours, those of India, Tibetan, Burmese, Khmer.
 _SHAPED = re.compile("[\u0590-\u0dff\u0f00-\u109f\u1780-\u18af\ufb1d-\ufdff\ufe70-\ufefc]")
-_WORD_SPACE = 0.3  # of the size; the built-in font has 0.2, which is 2 px in small captions and hardly seen
+_WORD_SPACE = 0.3  # of the font size; the 0.2 of the built-in font are 2 px in small captions, hardly visible
 
 
 @dataclass(frozen=True)
-class Run:
-    """Characters of one font, drawn in one go.
+class TextRun:
+    """Characters of one font that are drawn together.
 
-    direction: as Pillow takes it; None where Pillow sees for itself.
+    direction: for Pillow; None lets Pillow decide.
     x: left edge in px, from the left edge of the line.
     """
 
@@ -41,49 +41,49 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Line:
-    """Runs from left to right, and the width of all in px."""
+class TextLine:
+    """Runs from left to right, and the width of the line in px."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[TextRun, ...]
     width: float
 
 
 def clean(text: str) -> str:
-    """The text on one line: white space becomes one space, characters that only give orders are dropped."""
+    """The text on one line, in composed form, without format characters such as direction marks."""
     text = unicodedata.normalize("NFC", text[:LONGEST]).translate(_SIGNS)
     text = " ".join(_VARIATION_SELECTORS.sub("", text).split())
     return "".join(letter for letter in text if letter in JOINERS or unicodedata.category(letter) != "Cf")
 
 
 @lru_cache(4096)
-def layout(text: str, size: int) -> Line:
+def typeset(text: str, size: int) -> TextLine:
     """Lay out one line at a size in px.
 
     text: as `clean` returns it.
 
     A word is drawn with the first font that has all of its characters, the built-in one first, then the system's.
-    Where no font has all, each character is drawn with the first that has it; where none has it, it is transliterated
-    to ASCII, and "?" where that is not known either.
-    Words of right-to-left scripts are ordered as in the bidirectional algorithm of Unicode, without its embeddings.
+    If no font has all, each character is drawn with the first font that has it; if none has it, it is transliterated to
+    ASCII, and "?" replaces what has no transliteration.
+    Words of right-to-left scripts are ordered by the bidirectional algorithm of Unicode, without embeddings.
     """
-    fonts = () if BUILT_IN.has(text) else system_fonts(_language(text))
+    fonts = () if PILLOW_FONT.has(text) else system_fonts(_language(text))
     words = [word for word in (_runs(word, fonts, size) for word in text.split(" ")) if word]
-    known = [_from_the_right("".join(run.text for run in word)) for word in words]
+    known = [_is_rtl("".join(run.text for run in word)) for word in words]
     base = next((side for side in known if side is not None), False)
     space = max(1, round(_WORD_SPACE * size))
-    placed: list[Run] = []
+    placed: list[TextRun] = []
     x = 0.0
     for word in _visual_order(words, _resolved(known, base), base):
         x += space if placed else 0
         for run in word:
             placed.append(replace(run, x=x))
             x += run.font.face(size).getlength(run.text, direction=run.direction)
-    return Line(tuple(placed), x)
+    return TextLine(tuple(placed), x)
 
 
 def text_width(text: str, size: int) -> int:
     """Width (px) of one line."""
-    return math.ceil(layout(clean(text), size).width)
+    return math.ceil(typeset(clean(text), size).width)
 
 
 def shortened(text: str, width: int, size: int) -> str:
@@ -114,7 +114,7 @@ def wrapped(text: str, width: int, lines: int, size: int) -> list[str]:
 
 
 def _pieces(text: str) -> list[str]:
-    """What a line may break between; together they are the text, and a space stands at the beginning of a piece."""
+    """The text in pieces between which a line may break; a space is the first character of its piece."""
     pieces: list[str] = []
     for before, letter in itertools.pairwise(f" {text}" if text else ""):
         inside = before != " " and (_wide(before) or _wide(letter)) and not _extends(letter)
@@ -136,15 +136,15 @@ def _extends(letter: str) -> bool:
 
 
 def _language(text: str) -> str:
-    """Whose forms a text is to be written in; Han characters alone count as Chinese."""
+    """The language whose fonts are preferred; Han characters alone count as Chinese."""
     for language, pattern in (("ja", _KANA), ("ko", _HANGUL), ("zh-tw", _BOPOMOFO)):
         if pattern.search(text):
             return language
     return "zh-cn" if any("CJK" in unicodedata.name(letter, "") for letter in text) else "en"
 
 
-def _from_the_right(text: str) -> bool | None:
-    """Whether a text is written from the right, by its first letter; None for digits and signs."""
+def _is_rtl(text: str) -> bool | None:
+    """Whether a text is written from right to left, by its first letter; None if it has no letter."""
     for letter in text:
         match unicodedata.bidirectional(letter):
             case "L":
@@ -155,7 +155,7 @@ def _from_the_right(text: str) -> bool | None:
 
 
 def _resolved(known: list[bool | None], base: bool) -> list[bool]:
-    """Words that may go either way follow their neighbours where these agree, else the line (rules N1, N2).
+    """Words without a direction take that of both neighbours, or of the line where these differ (rules N1, N2).
 
     Source: Unicode Standard Annex 9.
     """
@@ -174,10 +174,10 @@ def _last_known(known: list[bool | None], base: bool) -> list[bool]:
     return found
 
 
-def _visual_order(words: list[list[Run]], from_the_right: list[bool], base: bool) -> list[list[Run]]:
-    """The words from left to right (rule L2 of Unicode Standard Annex 9, for two levels), and the runs in each."""
-    groups: list[list[list[Run]]] = []
-    for reverse, pairs in itertools.groupby(zip(from_the_right, words, strict=True), key=lambda pair: pair[0]):
+def _visual_order(words: list[list[TextRun]], rtl: list[bool], base: bool) -> list[list[TextRun]]:
+    """The words, and the runs of each, from left to right (rule L2 of Unicode Standard Annex 9, for two levels)."""
+    groups: list[list[list[TextRun]]] = []
+    for reverse, pairs in itertools.groupby(zip(rtl, words, strict=True), key=lambda pair: pair[0]):
         group = [word for _, word in pairs]
         if reverse:
             group = [[_right_to_left(run) for run in reversed(word)] for word in reversed(group)]
@@ -185,32 +185,32 @@ def _visual_order(words: list[list[Run]], from_the_right: list[bool], base: bool
     return [word for group in (reversed(groups) if base else groups) for word in group]
 
 
-def _right_to_left(run: Run) -> Run:
-    """The run with an order for Pillow to write it from the right; the built-in font has nothing that needs it."""
-    return replace(run, direction="rtl") if run.font != BUILT_IN and can_shape() else run
+def _right_to_left(run: TextRun) -> TextRun:
+    """The run with its direction, which Pillow takes only where it can shape, and not with the built-in font."""
+    return replace(run, direction="rtl") if run.font != PILLOW_FONT and can_shape() else run
 
 
-def _runs(word: str, fonts: tuple[Font, ...], size: int) -> list[Run]:
-    """One word as runs in the order in which it is read."""
-    whole = _font_for(word, (BUILT_IN, *fonts), size)
+def _runs(word: str, fonts: tuple[Font, ...], size: int) -> list[TextRun]:
+    """One word as runs in reading order."""
+    whole = _font_for(word, (PILLOW_FONT, *fonts), size)
     if whole is not None:
-        return [Run(word, whole)] if word else []
-    runs: list[Run] = []
+        return [TextRun(word, whole)] if word else []
+    runs: list[TextRun] = []
     for cluster in _clusters(word):
-        # The font of the character before is asked first, so that a word changes its font as seldom as possible.
-        font = _font_for(cluster, (*(run.font for run in runs[-1:]), BUILT_IN, *fonts), size)
+        # The font of the character before comes first, so that the font changes as rarely as possible.
+        font = _font_for(cluster, (*(run.font for run in runs[-1:]), PILLOW_FONT, *fonts), size)
         text = cluster if font is not None else _transliterated(cluster)
-        font = font or BUILT_IN
+        font = font or PILLOW_FONT
         if runs and runs[-1].font == font:
             runs[-1] = replace(runs[-1], text=runs[-1].text + text)
         elif text:
-            runs.append(Run(text, font))
+            runs.append(TextRun(text, font))
     return runs
 
 
 def _font_for(text: str, fonts: tuple[Font, ...], size: int) -> Font | None:
     if not can_shape() and _SHAPED.search(text):
-        return None  # its letters would stand apart and in the wrong order
+        return None  # its letters would not be joined, and in the wrong order
     return next((font for font in fonts if font.has(text) and font.usable(size)), None)
 
 
@@ -226,7 +226,7 @@ def _clusters(word: str) -> list[str]:
 
 
 def _transliterated(cluster: str) -> str:
-    """Printable ASCII for a character that no font has: nothing for a letter without a sound, "?" for what is none."""
+    """Printable ASCII for a character that no font has; "?" if it is not a letter and has no transliteration."""
     text = "".join(letter for letter in anyascii(cluster) if letter.isprintable())
     silent = all(letter in JOINERS or unicodedata.category(letter)[0] in "LM" for letter in cluster)
     return text or ("" if silent else "?")
