@@ -125,7 +125,7 @@ def test_drawings_are_seen_as_often_as_they_weigh():
 def test_drawings_held_back_are_in_no_scene():
     pictures = things()
     model = new_model(RECIPE, pictures)
-    held = split(6, replace(RECIPE.train, validation=2))[1]
+    held = split(pictures, replace(RECIPE.train, validation=2))[1]
     scenes = scenes_of(model, pictures, validation=2)
     assert len(scenes.pixels) == 4
     names = {drawing.name for drawing in scenes.planner.drawings}
