@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from unstir import files
 from unstir.errors import UserError
-from unstir.files import bytes_text, replacing, reserve, write_atomic
+from unstir.files import bytes_text, reserve, write_atomic
 
 
 def test_text_bytes_and_functions(tmp_path):
@@ -25,9 +25,13 @@ def test_text_bytes_and_functions(tmp_path):
 def test_an_error_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     write_atomic(path, "old")
-    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+
+    def interrupted(temporary):
         temporary.write_text("new")
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(path, interrupted)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -87,7 +87,9 @@ def every_edit(word):
     return (removed | swapped | changed | added) - {word}
 
 
-@given(st.lists(st.text("abys", min_size=2, max_size=7), min_size=1, max_size=6), st.text("abyse", min_size=4, max_size=9))
+@given(
+    st.lists(st.text("abys", min_size=2, max_size=7), min_size=1, max_size=6), st.text("abyse", min_size=4, max_size=9)
+)
 def test_candidates_are_those_of_an_exhaustive_search(known, word):
     known = list(dict.fromkeys(known))
     assert unknown_words(word, [word]) == []

@@ -19,7 +19,7 @@ app.command("unstir.cli.reproduce:reproduce", name="reproduce", help="Draw a pic
 app.command("unstir.cli.train:train", name="train", help="Train a model on captioned pictures, or continue a run.")
 app.command("unstir.cli.tune:tune", name="tune", help="Tune a model that draws until four steps are enough.")
 app.command("unstir.cli.evaluate:evaluate", name="evaluate", help="Measure a model against captioned pictures.")
-app.command("unstir.cli.check:check", name="check", help="Look at captioned pictures before training.")
+app.command("unstir.cli.check:check", name="check", help="Validate captioned pictures before training.")
 app.command("unstir.cli.clip:clip", name="clip", help="Compare pictures and words, search pictures.")
 
 

@@ -212,7 +212,8 @@ def _read(data: str, folder: Path, budget: float, on_gpu: bool) -> None:
     """Check the data, choose a size by it and the budget (seconds), and pack it into the folder."""
     from unstir.data.check import check
     from unstir.data.named import open_named
-    from unstir.data.pictures import Pictures, pack
+    from unstir.data.packing import pack
+    from unstir.data.pictures import Pictures
     from unstir.train import auto_recipe as plan
     from unstir.train import run_folder as runfolder
 
@@ -288,7 +289,8 @@ def plan_tuning(data: str, model: Path, folder: Path, budget: float, *, seed: in
 def _read_like(shape: tuple[int, int, int], data: str, folder: Path) -> None:
     """Pack pictures of this shape, (C, S, S), into the folder. data: as for training, or a run folder."""
     from unstir.data.named import open_named
-    from unstir.data.pictures import Pictures, pack
+    from unstir.data.packing import pack
+    from unstir.data.pictures import Pictures
     from unstir.train import run_folder as runfolder
     from unstir.train.batches import split
 

@@ -23,7 +23,7 @@ def read_shards(shards: list[Path], name: str, found: Collected) -> Source:
         taken = samples.keys() & found.entries.keys()
         for key, parts in samples.items():
             if key in taken:
-                found.problem(key, f"{shard.name} has a key that an earlier shard has too; the later one is left out.")
+                found.problem(key, f"{shard.name} has a key that an earlier shard has too; the later one is left out")
             else:
                 add_sample(found, key, parts)
     return found.source(name, "webdataset")
@@ -55,9 +55,9 @@ def _sort_in(shard: Path, member: tarfile.TarInfo, samples: Samples, found: Coll
         return
     key = folder + slash + stem
     if climbs(member.name):
-        found.problem(member.name, f"{shard.name} names a path outside of the folder; it is not read.")
+        found.problem(member.name, f"{shard.name} names a path outside of the folder; it is not read")
     elif not member.isreg() or member.issparse():
-        found.problem(key, f"{member.name} in {shard.name} is a link or a sparse file; it is not read.")
+        found.problem(key, f"{member.name} in {shard.name} is a link or a sparse file; it is not read")
     else:
         read = partial(read_span, shard, member.offset_data, member.size)
         sort_in(found, samples, key, extension, f"{member.name} in {shard.name}", read)
@@ -76,12 +76,12 @@ def _members(shard: Path) -> list[tarfile.TarInfo]:
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         compressed = _compressed(shard)
         if compressed:
-            raise UserError(f"{shard} is compressed ({compressed}): unpack it to a plain .tar first.") from error
+            raise UserError(f"{shard} is compressed ({compressed}); unpack it to a plain .tar first") from error
         if not _begins_as_tar(shard):
-            raise UserError(f"{shard} is not a readable tar file: write or copy it again. ({error})") from error
+            raise UserError(f"{shard} is not a readable tar file ({error}); write or copy it again") from error
         whole = False
     if not whole:
-        raise UserError(f"{shard} is cut off or damaged: copy or download it again.")
+        raise UserError(f"{shard} is cut off or damaged; copy or download it again")
     return members
 
 

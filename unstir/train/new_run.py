@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from unstir.data.entry import Entry, Problem, Source
-from unstir.data.pictures import Pictures, pack
+from unstir.data.packing import pack
+from unstir.data.pictures import Pictures
 from unstir.errors import UserError
 from unstir.models.clip import Clip, ClipConfig
 from unstir.models.diffusion import Diffusion, DiffusionConfig
