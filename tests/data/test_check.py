@@ -1,5 +1,6 @@
 import io
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError
 from functools import partial
@@ -179,6 +180,25 @@ def test_all_cores_of_the_process_are_used(monkeypatch):
     monkeypatch.delattr(decoding.os, "sched_getaffinity")
     monkeypatch.setattr(decoding.os, "cpu_count", lambda: None)
     assert available_cores() == 1
+
+
+def test_a_report_keeps_little_of_each_picture():
+    """No pixels, keys or captions: a million pictures take less than 100 MB."""
+
+    def peak(count):
+        entries = [Entry(str(i), "a cat", {}, partial(bytes, TINY)) for i in range(count)]
+        tracemalloc.start()
+        try:
+            check(Source("test", "folder", entries, []), workers=1, size=8)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(10)
+    assert peak(1200) - peak(200) < 100 * 1000
+
+
+TINY = png(8, 8)
 
 
 def test_invisible_colours_do_not_matter():

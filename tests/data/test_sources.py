@@ -350,9 +350,7 @@ def test_tar_names_each_problem(tmp_path):
 def test_a_picture_beside_shards_is_mentioned(tmp_path):
     write_tar(tmp_path / "s.tar", [("x.png", png()), ("x.txt", "x")])
     write(tmp_path, {"preview.png": png()})
-    assert [p.what for p in open_source(tmp_path).problems] == [
-        "1 picture file(s) lie beside the tar shards and are left out"
-    ]
+    assert [p.what for p in open_source(tmp_path).problems] == ["1 picture file(s) beside the tar shards are left out"]
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.71, 0.9])

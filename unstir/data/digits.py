@@ -56,7 +56,7 @@ def digit_captions(digit: int) -> tuple[str, ...]:
 
 
 def _part(n: int, part: str) -> npt.NDArray[np.int64]:
-    """The sorted indices of a part. Raw Philox words are promised by NumPy to stay the same, so the split does."""
+    """The sorted indices of a part. NumPy guarantees raw Philox numbers, so the split stays the same."""
     if part == "all":
         return np.arange(n, dtype=np.int64)
     shuffled = np.argsort(np.random.Philox(key=_SPLIT_SEED).random_raw(n), kind="stable")

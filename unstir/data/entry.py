@@ -101,7 +101,7 @@ class Collected:
         return Source(name, layout, [self.entries[key] for key in sorted(self.entries)], problems)
 
 
-def climbs(name: str) -> bool:
+def leaves_folder(name: str) -> bool:
     """Whether a relative name is absolute or has a '..' in it, so that it could leave its folder."""
     return name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/")
 
@@ -124,7 +124,7 @@ Samples = dict[str, dict[str, Read]]
 """The files of each key, sorted by full name: extension in lower case without dot ("png", "txt") -> its reader."""
 
 
-def sort_in(found: Collected, samples: Samples, key: str, extension: str, name: str, read: Read) -> None:
+def group_file(found: Collected, samples: Samples, key: str, extension: str, name: str, read: Read) -> None:
     """Put the file `name` with the others of its key. Where two differ only in case (x.PNG, x.png) the first stays."""
     parts = samples.setdefault(key, {})
     if extension in parts:

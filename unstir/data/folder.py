@@ -16,8 +16,8 @@ from unstir.data.entry import (
     Samples,
     Source,
     add_sample,
-    climbs,
-    sort_in,
+    group_file,
+    leaves_folder,
     split_caption,
 )
 from unstir.errors import UserError
@@ -53,7 +53,7 @@ def read_folder(root: Path, names: list[str], found: Collected) -> Source:
     for name in sorted(names):
         extension = _extension(name)
         if extension in PICTURES or extension in OTHER_PICTURES or extension in ("txt", "json"):
-            sort_in(found, samples, _stem(name), extension, name, (root / name).read_bytes)
+            group_file(found, samples, _stem(name), extension, name, (root / name).read_bytes)
     for key, parts in samples.items():
         add_sample(found, key, parts)
     return found.source(str(root), "folder")
@@ -72,7 +72,7 @@ def read_imagefolder(root: Path, names: list[str], found: Collected) -> Source:
     for listing in sorted((n for n in names if n.rpartition("/")[2] in METADATA), key=_jsonl_first):
         folder = listing.rpartition("/")[0]
         if folder in seen:
-            found.problem(listing, f"{listing} stands beside a metadata.jsonl and is left out")
+            found.problem(listing, f"{listing} is left out, since there is a metadata.jsonl beside it")
             continue
         seen.add(folder)
         for where, row in sorted(_rows(root, listing, found), key=_plain_pictures_first):
@@ -100,7 +100,7 @@ def _add_row(
     parts = [part for part in f"{folder}/{name}".split("/") if part not in ("", ".")]
     relative = "/".join(parts)
     key = _stem(relative)
-    if climbs(name):
+    if leaves_folder(name):
         found.problem(name, "the metadata names a path outside of the folder; it is not followed")
         return
     if _extension(relative) not in PICTURES:
@@ -118,7 +118,7 @@ def _add_row(
 
 
 def _rows(root: Path, listing: str, found: Collected) -> Iterator[tuple[str, dict[str, object]]]:
-    """(where it stands, the row) for each row of a metadata file; broken rows become problems."""
+    """(its position, the row) for each row of a metadata file; broken rows become problems."""
     try:
         text = (root / listing).read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:

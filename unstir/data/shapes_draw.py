@@ -35,7 +35,7 @@ AREA = {"circle": np.pi, "square": 1.76**2, "triangle": 1.73, "cross": 2 * 2 * 0
 """Of each form at radius 1."""
 
 MASS_OFFSET = {"circle": 0.0, "square": 0.0, "triangle": (0.8 + 0.8 - 0.93) / 3, "cross": 0.0}
-"""How far the centre of mass lies below the centre, at radius 1."""
+"""How far the centre of mass is below the centre, at radius 1."""
 
 
 def coverage(form: str, x: float, y: float, radius: float, size: int) -> _Floats:

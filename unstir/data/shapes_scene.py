@@ -109,7 +109,7 @@ def held_out(scene: Scene) -> bool:
 
 
 def caption(scene: Scene) -> str:
-    """The scene in words, by the grammar above."""
+    """The caption of a scene, by the grammar above."""
     if scene.second is not None:
         return f"{_one(scene.first)} {scene.relation} {_one(scene.second)}"
     if scene.count == 1:
@@ -157,6 +157,4 @@ def _parse_thing(words: str, whole: str) -> Thing:
         case [colour, form]:
             return Thing(colour, form)
         case _:
-            raise ValueError(
-                f"'{whole}' is not a caption of the shapes; write for example 'a small red circle' or 'two blue squares'"
-            )
+            raise ValueError(f"'{whole}' is not a caption of the shapes; write 'a red circle' or 'two blue squares'")

@@ -4,7 +4,16 @@ import tarfile
 from functools import partial
 from pathlib import Path
 
-from unstir.data.entry import OTHER_PICTURES, PICTURES, Collected, Samples, Source, add_sample, climbs, sort_in
+from unstir.data.entry import (
+    OTHER_PICTURES,
+    PICTURES,
+    Collected,
+    Samples,
+    Source,
+    add_sample,
+    group_file,
+    leaves_folder,
+)
 from unstir.errors import UserError
 
 _BLOCK = 512
@@ -19,7 +28,7 @@ def read_shards(shards: list[Path], name: str, found: Collected) -> Source:
     for shard in shards:
         samples: Samples = {}
         for member in sorted(_members(shard), key=_plain_name):
-            _sort_in(shard, member, samples, found)
+            _group_member(shard, member, samples, found)
         taken = samples.keys() & found.entries.keys()
         for key, parts in samples.items():
             if key in taken:
@@ -44,7 +53,7 @@ def _plain_name(member: tarfile.TarInfo) -> str:
     return "/".join(part for part in member.name.split("/") if part not in ("", "."))
 
 
-def _sort_in(shard: Path, member: tarfile.TarInfo, samples: Samples, found: Collected) -> None:
+def _group_member(shard: Path, member: tarfile.TarInfo, samples: Samples, found: Collected) -> None:
     """Put one member with the others of its key, or name what is wrong with it."""
     folder, slash, base = _plain_name(member).rpartition("/")
     stem, _, extension = base.partition(".")
@@ -54,13 +63,13 @@ def _sort_in(shard: Path, member: tarfile.TarInfo, samples: Samples, found: Coll
     if extension.rpartition(".")[2] not in PICTURES | OTHER_PICTURES | {"txt", "json"}:
         return
     key = folder + slash + stem
-    if climbs(member.name):
+    if leaves_folder(member.name):
         found.problem(member.name, f"{shard.name} names a path outside of the folder; it is not read")
     elif not member.isreg() or member.issparse():
         found.problem(key, f"{member.name} in {shard.name} is a link or a sparse file; it is not read")
     else:
         read = partial(read_span, shard, member.offset_data, member.size)
-        sort_in(found, samples, key, extension, f"{member.name} in {shard.name}", read)
+        group_file(found, samples, key, extension, f"{member.name} in {shard.name}", read)
 
 
 def _members(shard: Path) -> list[tarfile.TarInfo]:

@@ -41,6 +41,6 @@ def open_source(path: Path | str) -> Source:
     if tars:
         loose = sum(name.lower().endswith(tuple(f".{extension}" for extension in PICTURES)) for name in names)
         if loose:
-            found.problem("(beside the shards)", f"{loose} picture file(s) lie beside the tar shards and are left out")
+            found.problem("(beside the shards)", f"{loose} picture file(s) beside the tar shards are left out")
         return read_shards([path / name for name in tars], str(path), found)
     return read_folder(path, names, found)

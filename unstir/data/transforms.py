@@ -12,7 +12,7 @@ MAX_PIXELS = 8192 * 8192
 """A picture with more pixels is refused before it is unpacked: a few kilobytes can claim gigabytes."""
 
 OPAQUE_ALPHA = 250
-"""From this alpha on a pixel counts as opaque: 254 comes from rounding, nobody sees it."""
+"""From this alpha on a pixel counts as opaque: 254 comes from rounding and is not visible."""
 
 TRANSPARENT_SHARE = 0.001
 """A picture is transparent if more than this share of its pixels is not opaque. One pixel in a thousand is less than
@@ -158,7 +158,7 @@ def fit(image: Image.Image, size: int, channels: int, square: Box | None = None)
     centre; an alpha channel of an opaque picture is left out.
     image: mode "RGB" or "RGBA".  size: side in pixels, >= 1.  channels: 3 or 4.
     square: the part of an opaque picture to keep (`Decoded.square`); by default its centre.
-    Returns (size, size, channels) uint8, alpha straight; with 3 channels a transparent picture lies on white.
+    Returns (size, size, channels) uint8, alpha straight; with 3 channels a transparent picture has a white background.
     Fully transparent pixels are (0, 0, 0, 0).
     Raises ValueError for other modes, sizes and channels.
     """

@@ -62,7 +62,7 @@ class Tokenizer:
         return [-1, *(spaces[end] for _, end in self._tokenizer.encode(text).offsets)]
 
     def encode(self, texts: Sequence[str], length: int) -> list[list[int]]:
-        """Rows of exactly `length` ids, padded with 0. Raises TooLong for a text that does not fit; none is truncated."""
+        """Rows of exactly `length` ids, padded with 0. Raises TooLong for a text that does not fit: none is cut."""
         rows = []
         for text in texts:
             ids = self.tokens(text)
