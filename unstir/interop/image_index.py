@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from unstir.data.decoding import decoded
 from unstir.data.entry import OTHER_PICTURES, PICTURES, Entry, Problem
 from unstir.data.folder import files_in
-from unstir.data.pictures import decoded
 from unstir.data.sources import open_source
 from unstir.data.transforms import decode, fit
 from unstir.errors import UserError

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import torch
 
 from unstir.data.named import open_named
-from unstir.data.pictures import Pictures, pack
+from unstir.data.packing import pack
+from unstir.data.pictures import Pictures
 from unstir.errors import UserError
 from unstir.models.description import describe
 from unstir.models.diffusion import Diffusion
