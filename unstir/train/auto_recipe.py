@@ -116,7 +116,7 @@ def recipe_from(start: Diffusion, sampling: Sampling, pictures: Pictures) -> Rec
 def batch_size(largest: int, pictures: Pictures) -> int:
     """A quarter of the pictures if there are few, 16 at least; a number that all processes can share."""
     size = min(largest, max(16, len(pictures) // 4))
-    return max(1, size // process_group().processes) * process_group().processes
+    return max(1, size // process_group().size) * process_group().size
 
 
 class ValidationSettings(TypedDict):

@@ -59,5 +59,5 @@ def scene_batches(model: Diffusion, pictures: Pictures, config: TrainConfig) -> 
     index = np.repeat(np.arange(len(trained)), weights)
     planner = BatchPlanner(drawings, index, model.tokenizer, model.config.text.length, config)
     pixels = torch.from_numpy(np.array(trained.pixels)).to(model.device)
-    workers = max(1, WORKERS // process_group().processes) if model.device.type == "cuda" else 0
+    workers = max(1, WORKERS // process_group().size) if model.device.type == "cuda" else 0
     return SceneBatches(pixels, planner, workers)
