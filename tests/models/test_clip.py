@@ -169,7 +169,7 @@ def test_the_model_computes_these_losses(loss):
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
 def test_a_caption_that_is_also_true_is_no_negative(loss):
-    """Caption 0 also fits picture 1: neither loss minds how near the two are, in either direction."""
+    """Caption 0 also fits picture 1: neither loss depends on their cosine, in either direction."""
     captions = torch.eye(6)  # so that the cosine of caption i and picture j is pictures[j, i], to differentiate by
     pictures = F.normalize(torch.randn(6, 6, generator=rng()), dim=1).requires_grad_()
     same = torch.eye(6, dtype=torch.bool)
@@ -223,7 +223,7 @@ def test_the_scale_stays_in_range_and_can_come_back():
 
 @pytest.mark.parametrize("pool", ["class", "mean"])
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
-def test_it_learns_eight_pairs_by_heart(loss, pool):
+def test_it_memorises_eight_pairs(loss, pool):
     model = clip_of(loss=loss, vision=replace(CONFIG.vision, pool=pool))
     batch = batch_of(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
@@ -270,7 +270,7 @@ def test_augmentation_is_a_function_of_the_rng_and_for_training_only():
 # Several processes
 
 
-def test_places_share_rows_equally():
+def test_processes_share_rows_equally():
     assert process_group() == ProcessGroup(0, 1)
     assert ProcessGroup(1, 4).rows(12) == slice(3, 6)
     with pytest.raises(ValueError, match="equally"):

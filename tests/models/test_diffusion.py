@@ -348,7 +348,7 @@ def test_the_loss_of_a_model_that_reads_places():
     apart[:, 1], apart[:, 3] = torch.tensor([0.25, 0.5, 0.5]), torch.tensor([0.75, 0.5, 0.5])
     ((_, heedless),) = plain.losses(batch._replace(where=apart), torch.Generator().manual_seed(1))
     assert heedless == one, "who reads no places when it draws must not learn by them"
-    assert model.told(batch._replace(where=apart)).where is apart
+    assert model.told(batch._replace(where=apart)).layout is apart
     error = layout_loss(model.find(batch.ids), where)
     assert other.item() == pytest.approx((one + error).item())
     other.backward()
@@ -364,16 +364,16 @@ def test_patches_heed_where_things_lie(network):
     plain.load_state_dict({name: value for name, value in model.state_dict().items() if not name.startswith("layout.")})
     xt, t = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3)), torch.tensor([0.7])
     words = plain.encode(["a circle left of a square"])
-    assert words.where is None
+    assert words.layout is None
     want = plain.denoiser()(xt, t, words)
     where = torch.full((1, 12, 3), float("nan"))
-    assert torch.equal(model.denoiser()(xt, t, words._replace(where=where)), want)
+    assert torch.equal(model.denoiser()(xt, t, words._replace(layout=where)), want)
     where[:, 1:3], where[:, 5:7] = torch.tensor([0.5, 0.5, 0.9]), torch.tensor([0.52, 0.5, 0.9])
-    assert torch.equal(model.denoiser()(xt, t, words._replace(where=where)), want)
+    assert torch.equal(model.denoiser()(xt, t, words._replace(layout=where)), want)
     where[:, 1:3], where[:, 5:7] = torch.tensor([0.25, 0.5, 0.5]), torch.tensor([0.75, 0.5, 0.5])
-    beside = model.denoiser()(xt, t, words._replace(where=where))
+    beside = model.denoiser()(xt, t, words._replace(layout=where))
     where[:, 1:3], where[:, 5:7] = where[:, 5:7].clone(), where[:, 1:3].clone()
-    swapped = model.denoiser()(xt, t, words._replace(where=where))
+    swapped = model.denoiser()(xt, t, words._replace(layout=where))
     assert not torch.allclose(beside, want, atol=1e-4)
     assert not torch.allclose(beside, swapped, atol=1e-4)
 
@@ -383,11 +383,11 @@ def test_places_are_read_with_the_words():
     with torch.no_grad():
         model.layout.out.bias[0] = 1.0
     words = model.encode(["a circle left of a square", "two green triangles"])
-    assert words.where.shape == (2, 12, 3)
+    assert words.layout.shape == (2, 12, 3)
     alone = model.encode(["two green triangles"])
     assert torch.equal(
-        words.where[1:],
-        alone.where,
+        words.layout[1:],
+        alone.layout,
     )
     found = model.find(model.tokenize(["two green triangles"]))
-    assert torch.equal(alone.where.isnan().any(-1), found[..., 0] < 0)
+    assert torch.equal(alone.layout.isnan().any(-1), found[..., 0] < 0)

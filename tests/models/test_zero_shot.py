@@ -1,4 +1,4 @@
-"""Finding, classifying and going in a direction, on vectors that can be told by heart."""
+"""Retrieval, classification and directions, on vectors whose cosines are obvious."""
 
 import pytest
 import torch
