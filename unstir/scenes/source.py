@@ -60,5 +60,5 @@ class SceneSource:
         length = model.config.text.length
         planner = BatchPlanner(drawings, index, model.tokenizer, length, self.mix, batch_size, seed, caption_dropout)
         pixels = torch.from_numpy(np.array(trained.pixels)).to(model.device)
-        workers = max(1, WORKERS // process_group().processes) if model.device.type == "cuda" else 0
+        workers = max(1, WORKERS // process_group().size) if model.device.type == "cuda" else 0
         return SceneBatches(pixels, planner, workers)
