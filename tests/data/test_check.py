@@ -120,7 +120,7 @@ def test_how_many_problems_are_shown():
     assert [line.partition(":")[0] for line in report.lines(None)[1:]] == [f"k{i:03}" for i in range(30)]
     assert report.lines(3, "see there")[-2:] == [report.lines(None)[3], "… and 27 more problems; see there"]
     assert report.lines(30) == report.lines(None)
-    assert problem_lines(report.problems[:11], rest="")[-1] == "… and 1 more problems"
+    assert problem_lines(report.problems[:11], rest="")[-1] == "… and 1 more problem"
 
 
 @pytest.mark.parametrize(("width", "height", "oblong"), [(50, 40, 0), (40, 50, 0), (51, 40, 1), (40, 51, 1)])

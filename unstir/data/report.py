@@ -115,6 +115,7 @@ def problem_lines(problems: Sequence[Problem], shown: int | None = SHOWN, rest: 
     shown: how many of them, None for all.  rest: where to find those that are not shown, for the last line.
     """
     lines = [f"{problem.key}: {problem.what}" for problem in problems[:shown]]
-    if shown is not None and len(problems) > shown:
-        lines.append(f"… and {len(problems) - shown} more problems" + (f"; {rest}" if rest else ""))
+    more = len(problems) - len(lines)
+    if more:
+        lines.append(f"… and {more} more problem{'s' if more > 1 else ''}" + (f"; {rest}" if rest else ""))
     return lines
