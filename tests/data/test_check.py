@@ -70,7 +70,7 @@ def test_every_figure(report):
 def test_lines_say_it(report):
     assert report.lines() == [
         "test (folder): 5 of 7 captioned pictures can be used.",
-        "Shorter side 9 to 70 pixels, median 50: enough for training at 48.",
+        "Shorter side 9 to 70 pixels, median 50; suggested training size 48.",
         "1 of 5 pictures are transparent.",
         "Captions have 1 to 4 words, median 3; 7 distinct words.",
         "Same caption as another picture: 2.",

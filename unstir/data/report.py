@@ -89,7 +89,7 @@ class Report:
             ("Opaque, and the square crop leaves out more than a fifth", self.oblong.count, self.oblong),
         )
         return [
-            f"Shorter side {least} to {most} pixels, median {median}: enough for training at {self.suggested_size()}.",
+            f"Shorter side {least} to {most} pixels, median {median}; suggested training size {self.suggested_size()}.",
             f"{self.transparent} of {self.usable} pictures are transparent.",
             f"Captions have {few} to {many} words, median {typical}; {self.distinct_words} distinct words.",
             *(f"{what}: {count}{keys and f' ({keys})'}." for what, count, keys in noticed if count),
