@@ -327,7 +327,7 @@ def test_bad_data(refused, tmp_path):
     assert "no pictures" in said(tmp_path / "empty")
     assert "neither a folder nor a .tar" in said(tmp_path / "file.zip")
     assert not (tmp_path / "r").exists()
-    assert "Not one picture" in said(tmp_path / "hopeless")
+    assert "no picture of" in said(tmp_path / "hopeless")
     assert not run_folder.exists(tmp_path / "r")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from unstir.data.pictures import Pictures
+from unstir.diffusion.philox import keyed_generator
 from unstir.models.diffusion import Diffusion
 from unstir.models.process_group import process_group
 from unstir.scenes.batches import BatchPlanner, SceneBatches, drawings_of
@@ -35,7 +36,7 @@ class SceneSource:
         """Captions of scenes without typos, for a tokenizer to learn: so many around each drawing, always the same."""
         drawings = drawings_of(pictures)
         planner = ScenePlanner(drawings, SceneMix(typos=0.0))
-        rng = np.random.Generator(np.random.Philox(key=0))
+        rng = keyed_generator(0)
         return [planner.scene(row, rng).caption for row in range(len(drawings)) for _ in range(each)]
 
     def shortest_captions(self, pictures: Pictures) -> list[str]:
