@@ -16,18 +16,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from experiments.drawing import draw_batches
 from unstir.data.packing import pack
 from unstir.data.pictures import Pictures
 from unstir.data.sources import open_source
 from unstir.diffusion.denoiser import Denoiser
 from unstir.diffusion.guidance import autoguide, clip_range
 from unstir.evaluate.bootstrap import interval
-from unstir.evaluate.generation import drawer, drawn, together
 from unstir.evaluate.kernel import kernel
 from unstir.evaluate.retrieval import wrong_before
 from unstir.evaluate.vectors import ClipVectors, scaled
-from unstir.models.diffusion import Diffusion, Sampling
+from unstir.models.diffusion import Diffusion
 from unstir.recipes.icons_data import is_flag, split
+from unstir.settings import DiffusionSettings
 from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, load_clip, load_model
 
 COARSE = 3
@@ -77,7 +78,7 @@ def coarse(model: Diffusion) -> Diffusion:
 
 def denoiser(model: Diffusion, weak: Diffusion, setting: Setting) -> Denoiser:
     """Guided away from the empty caption, then from the weaker model, each as the setting says."""
-    good = together(model, Sampling(guidance_scale=setting.scale, interval=setting.times))
+    good = model.guided(DiffusionSettings(guidance_scale=setting.scale, interval=setting.times), exact=False)
     if setting.away == 1:
         return good
     return clip_range(autoguide(good, weak.denoiser(), setting.away))
@@ -130,10 +131,12 @@ def main() -> None:
     print("|---|---|" + "---|" * 4 * len(sides))
     for text in arguments.settings.split("; "):
         denoise = denoiser(model, weak, Setting.read(text))
-        draw = drawer(model, replace(loaded.sampling, steps=arguments.steps), denoise)
+        settings = replace(loaded.settings, steps=arguments.steps)
         began, cells = time.perf_counter(), []
         for side in sides.values():
-            made = judge.of_pictures(drawn(draw, side.captions, range(len(side.captions))))
+            seeds = range(len(side.captions))
+            pixels = draw_batches(model, side.captions, seeds, settings, lambda _, denoise=denoise: denoise)  # type: ignore[misc]
+            made = judge.of_pictures(pixels)
             scores = 100 * (made * side.everything[side.rows]).sum(1)
             score = interval(lambda rows: float(rows.mean()), [scores], 1000, 0)
             before = wrong_before(made, side.everything, side.rows)

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from unstir.diffusion.philox import keyed_permutation
 from unstir.data.pictures import Pictures
+from unstir.diffusion.philox import keyed_permutation
 from unstir.errors import UserError
 
 NATIVE = 8

@@ -5,7 +5,6 @@
 
 import numpy as np
 
-from unstir.diffusion.philox import keyed_generator
 from unstir.data.pictures import Pictures
 from unstir.data.shapes_draw import BACKGROUND, render
 from unstir.data.shapes_scene import (
@@ -22,6 +21,7 @@ from unstir.data.shapes_scene import (
     held_out,
     parse,
 )
+from unstir.diffusion.philox import keyed_generator
 
 __all__ = [
     "BACKGROUND",
