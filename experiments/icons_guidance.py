@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from unstir.data.pictures import Pictures, pack
+from unstir.data.packing import pack
+from unstir.data.pictures import Pictures
 from unstir.data.sources import open_source
 from unstir.diffusion.denoiser import Denoiser
 from unstir.diffusion.guidance import autoguide, clip_range

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from unstir.data.pictures import Pictures, pack
+from unstir.data.packing import pack
+from unstir.data.pictures import Pictures
 from unstir.data.shapes_check import components
 from unstir.data.sources import open_source
 from unstir.evaluate.generation import batch_drawer, drawn

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unstir.data.order import order
-from unstir.data.pictures import Pictures, pack
+from unstir.data.packing import pack
+from unstir.data.pictures import Pictures
 from unstir.data.sources import open_source
 from unstir.evaluate.generation import batch_drawer, drawn
 from unstir.evaluate.shares import share

@@ -68,7 +68,8 @@ def request_from(values: Mapping[str, Any], kind: type[Settings]) -> Request:
     """A request from what a PNG says. kind: the settings of its model. UserError for what makes no sense."""
     known = {f.name for f in fields(Request)} - {"settings", "clip"}
     try:
-        settings = kind().changed({name: values[name] for name in kind.table() if name in values})
+        given = {name: values[name] for name in kind.table() if name in values}
+        settings = kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
         clip = values.get("clip")
         guidance = None if clip is None else ClipGuidance(**clip)
         rest = {name: values[name] for name in known if name in values}

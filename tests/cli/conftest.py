@@ -5,9 +5,10 @@ import torch
 from PIL import Image, ImageDraw
 
 from unstir.cli import main
-from unstir.models.diffusion import Diffusion, DiffusionConfig, Sampling
+from unstir.models.diffusion import Diffusion, DiffusionConfig
 from unstir.nn.dit import DiTConfig
 from unstir.nn.text import TextConfig
+from unstir.settings import DiffusionSettings
 from unstir.text.tokenizer import Tokenizer
 from unstir.weights.model_file import save_model
 
@@ -32,7 +33,7 @@ def random_model(path, seed, name):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
-    save_model(path, model, sampling=Sampling(steps=4, threshold=0.995), notes={"name": name})
+    save_model(path, model, settings=DiffusionSettings(steps=4, threshold=0.995), notes={"name": name})
     return path
 
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from unstir.cli.drawing import fingerprint
 from unstir.diffusion.gradient_guidance import augmented_cosine, guide_by_gradient
 from unstir.image.png import load_pixels, read_request, save_png
 from unstir.models.augment import JITTER_PARAMETERS, jitter
 from unstir.models.clip import Clip, ClipConfig
-from unstir.models.diffusion import Sampling
 from unstir.models.pixels import to_pixels
 from unstir.nn.clip_text import ClipTextConfig
 from unstir.nn.vision import VisionConfig
+from unstir.request import fingerprint
+from unstir.settings import DiffusionSettings
 from unstir.text.tokenizer import Tokenizer
 from unstir.weights.model_file import load_clip, load_model, save_model
 
@@ -44,7 +44,7 @@ def colours_only(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def no_default(monkeypatch, tmp_path):
     """The CLIP that ships reads 64 pixels; here none ships unless a test says so."""
-    monkeypatch.setattr("unstir.weights.model_file.DEFAULT_CLIP", tmp_path / "none.safetensors")
+    monkeypatch.setattr("unstir.clip_guidance.DEFAULT_CLIP", tmp_path / "none.safetensors")
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def guided(call, model, clip, tmp_path):
 def test_the_file_says_it_and_the_picture_shows_it(call, model, clip, tmp_path, guided):
     call(*APPLE, "--model", model, "--out", tmp_path / "plain")
     plain = tmp_path / "plain" / "red-apple-5.png"
-    wish = {"scale": 0.5, "views": 8, "model": "tiny_clip", "model_hash": fingerprint(clip)}
-    assert read_request(guided) == read_request(plain) | {"clip": wish}
+    guidance = {"scale": 0.5, "views": 8, "model": "tiny_clip", "model_hash": fingerprint(clip)}
+    assert read_request(guided) == read_request(plain) | {"clip": guidance}
     assert (load_pixels(guided) != load_pixels(plain)).any()
 
 
@@ -72,25 +72,27 @@ def test_0_is_off(call, model, clip, tmp_path):
 
 def test_the_similarity_rises(call, model, clip, tmp_path, guided):
     call(*APPLE, "--model", model, "--out", tmp_path / "plain")
-    judge = load_clip(clip)
+    scorer = load_clip(clip)
 
     def score(path):
         pixels = torch.from_numpy(load_pixels(path).astype(np.float32) / 255)
         colour = torch.cat([pixels[..., :3] * pixels[..., 3:], pixels[..., 3:]], dim=-1)
-        return judge.similarity(["red apple"], colour.permute(2, 0, 1)[None] * 2 - 1).item()
+        return scorer.similarity(["red apple"], colour.permute(2, 0, 1)[None] * 2 - 1).item()
 
     assert score(guided) > score(tmp_path / "plain" / "red-apple-5.png") + 0.01
 
 
 def test_pixels_are_the_library_s_own(model, clip, guided):
-    loaded, judge = load_model(model), load_clip(clip)
-    towards = augmented_cosine(judge.embed_pictures, judge.embed_words(["red apple"])[0], 5, jitter, JITTER_PARAMETERS)
+    loaded, scorer = load_model(model), load_clip(clip)
+    towards = augmented_cosine(
+        scorer.embed_pictures, scorer.embed_words(["red apple"])[0], 5, jitter, JITTER_PARAMETERS
+    )
 
     def wrap(denoise):
         return guide_by_gradient(denoise, [towards], 0.5, loaded.model.schedule, loaded.model.config.sigma_data)
 
     words = loaded.model.encode(["red apple"])
-    *_, last = loaded.model.sample(loaded.model.shape, words, [5], loaded.sampling, wrap=wrap)
+    *_, last = loaded.model.sample(words, [5], loaded.settings, wrap=wrap)
     assert np.array_equal(to_pixels(last.x0)[0].numpy(), load_pixels(guided))
 
 
@@ -118,13 +120,13 @@ def test_guided_pictures_do_not_depend_on_their_neighbours(call, model, clip, tm
 
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "heun", "sde"])
 def test_a_batch_has_the_bits_of_each_picture_alone(model, clip, sampler):
-    loaded, judge = load_model(model), load_clip(clip)
+    loaded, scorer = load_model(model), load_clip(clip)
     prompts, seeds = ["red apple", "blue fish", "red apple", "blue"], [5, 5, 9, 5]
 
     def drawn(rows):
         towards = [
             augmented_cosine(
-                judge.embed_pictures, judge.embed_words([prompts[i]])[0], seeds[i], jitter, JITTER_PARAMETERS, views=3
+                scorer.embed_pictures, scorer.embed_words([prompts[i]])[0], seeds[i], jitter, JITTER_PARAMETERS, views=3
             )
             for i in rows
         ]
@@ -132,8 +134,8 @@ def test_a_batch_has_the_bits_of_each_picture_alone(model, clip, sampler):
         def wrap(denoise):
             return guide_by_gradient(denoise, towards, 0.5, loaded.model.schedule, 0.5)
 
-        words, sampling = loaded.model.encode([prompts[i] for i in rows]), Sampling(steps=3, sampler=sampler)
-        *_, last = loaded.model.sample(loaded.model.shape, words, [seeds[i] for i in rows], sampling, wrap=wrap)
+        words, settings = loaded.model.encode([prompts[i] for i in rows]), DiffusionSettings(steps=3, sampler=sampler)
+        *_, last = loaded.model.sample(words, [seeds[i] for i in rows], settings, wrap=wrap)
         return last.x0
 
     together = drawn(range(4))
@@ -152,9 +154,9 @@ def height_of_trace(folder):
 def test_trace_draws_the_curve_where_a_clip_fits(call, model, clip, colours_only, tmp_path, monkeypatch):
     trace = (*APPLE, "--trace", "--model", model, "--out")
     call(*trace, tmp_path / "none")
-    monkeypatch.setattr("unstir.weights.model_file.DEFAULT_CLIP", clip)
+    monkeypatch.setattr("unstir.clip_guidance.DEFAULT_CLIP", clip)
     call(*trace, tmp_path / "default")
-    monkeypatch.setattr("unstir.weights.model_file.DEFAULT_CLIP", colours_only)
+    monkeypatch.setattr("unstir.clip_guidance.DEFAULT_CLIP", colours_only)
     code, _, said = call(*trace, tmp_path / "unfit")
     assert (code, said) == (0, "")
     call(*trace, tmp_path / "named", "--clip", clip)
@@ -167,7 +169,7 @@ def test_trace_draws_the_curve_where_a_clip_fits(call, model, clip, colours_only
 
 def test_words_too_long_for_the_clip_leave_out_the_curve(call, refused, model, clip, tmp_path, monkeypatch):
     words = "a red apple and a blue fish"  # 16 tokens for the model, 8 for this CLIP
-    monkeypatch.setattr("unstir.weights.model_file.DEFAULT_CLIP", clip)
+    monkeypatch.setattr("unstir.clip_guidance.DEFAULT_CLIP", clip)
     assert call("generate", words, "--seed", 5, "--trace", "--model", model, "--out", tmp_path)[0] == 0
     guidance = ("generate", words, "--clip-guidance", 0.3, "--model", model, "--out", tmp_path / "not")
     assert "this model reads 8; shorten it" in refused(*guidance)
@@ -185,7 +187,7 @@ def test_a_clip_that_does_not_fit(refused, model, colours_only, tmp_path):
 
 def test_files_that_are_no_clip(refused, model, tmp_path):
     asked = (*APPLE, "--clip-guidance", 0.3, "--model", model, "--out", tmp_path)
-    assert "a Clip model is needed" in refused(*asked, "--clip", model)
+    assert "it is a diffusion model, and a CLIP is needed" in refused(*asked, "--clip", model)
     assert "there is no model" in refused(*asked, "--clip", tmp_path / "nowhere.safetensors")
     assert "ships no CLIP; name one with --clip" in refused(*asked)
 
@@ -198,7 +200,7 @@ def test_bad_scales(refused, model, clip, tmp_path, scale):
 
 def test_guidance_by_no_words(refused, model, clip, tmp_path):
     asked = ("generate", " ", "--clip-guidance", 0.3, "--clip", clip, "--model", model, "--out", tmp_path)
-    assert "there are none; write what to draw" in refused(*asked)
+    assert "it is empty; write what to draw" in refused(*asked)
 
 
 def test_a_clip_for_nothing(refused, model, clip, tmp_path):
@@ -216,14 +218,14 @@ def test_reproduce_tells_of_another_clip(refused, model, guided, tmp_path):
     [{"scale": "x"}, {"scale": None}, {"views": 0}, {"views": 10**9}, {"views": "many"}, {"model_hash": 5}],
     ids=str,
 )
-def test_reproduce_refuses_a_wish_that_makes_no_sense(refused, model, clip, guided, change):
+def test_reproduce_refuses_clip_guidance_that_makes_no_sense(refused, model, clip, guided, change):
     request = read_request(guided)
     save_png(guided, load_pixels(guided), request | {"clip": request["clip"] | change})
     refused("reproduce", guided, "--model", model, "--clip", clip)
 
 
-def test_reproduce_refuses_half_a_wish(refused, model, clip, guided):
+def test_reproduce_refuses_half_of_it(refused, model, clip, guided):
     request = read_request(guided)
-    for wish in (None, [], "strong", {"model_hash": fingerprint(clip)}):
-        save_png(guided, load_pixels(guided), request | {"clip": wish})
+    for half in (None, [], "strong", {"model_hash": fingerprint(clip)}):
+        save_png(guided, load_pixels(guided), request | {"clip": half})
         refused("reproduce", guided, "--model", model, "--clip", clip)

@@ -10,9 +10,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from unstir import __version__
-from unstir.cli.drawing import checked_device
 from unstir.errors import UserError
 from unstir.image.png import load_pixels, read_request, save_png
+from unstir.request import checked_device
 
 APPLE = ("generate", "red apple")
 
@@ -37,7 +37,7 @@ def test_one_picture(apple):
     assert pixels.std() > 10
 
 
-def test_the_file_says_every_dial(call, model, tmp_path):
+def test_the_file_says_every_setting(call, model, tmp_path):
     call(
         *("generate", "Red Apple,  fluent", "--seed", 9, "--steps", 3, "--guidance", 2.5, "--sampler", "ddpm"),
         *("--negative", "fish", "--size", 12, "--model", model, "--out", tmp_path),
@@ -60,6 +60,7 @@ def test_the_file_says_every_dial(call, model, tmp_path):
         "spacing": "uniform",
         "shift": 1.0,
         "threshold": 0.995,
+        "eta": 0.0,
         "model": "tiny",
         "version": __version__,
     }
@@ -87,16 +88,33 @@ def test_a_picture_does_not_depend_on_its_neighbours(call, model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "dial",
-    [("--steps", 3), ("--guidance", 1), ("--sampler", "ddpm"), ("--negative", "fish"), ("--seed", 6)],
+    "options",
+    [
+        {"--steps": 3},
+        {"--guidance": 1},
+        {"--guidance-interval": (0.2, 0.6)},
+        {"--sampler": "ddpm"},
+        {"--sampler": "ddim", "--eta": 0.7},
+        {"--spacing": "karras"},
+        {"--shift": 2},
+        {"--threshold": 0.7},
+        {"--negative": "fish"},
+        {"--seed": 6},
+    ],
+    ids=lambda options: " ".join(options),
 )
-def test_every_dial_does_something(call, model, tmp_path, apple, dial):
-    changed = {"--seed": 5, dial[0]: dial[1]}
-    call(*APPLE, *(word for pair in changed.items() for word in pair), "--model", model, "--out", tmp_path)
+def test_every_setting_does_something(call, model, tmp_path, apple, options):
+    """Each that the table of settings has is an option."""
+    changed = {"--seed": 5} | options
+    words = [
+        word for name, value in changed.items() for word in (name, *(value if isinstance(value, tuple) else (value,)))
+    ]
+    code, _, errors = call(*APPLE, *words, "--model", model, "--out", tmp_path)
+    assert code == 0, errors
     assert (load_pixels(next(tmp_path.glob("*.png"))) != load_pixels(apple)).any()
 
 
-def test_a_seed_is_chosen_and_told(call, model, tmp_path):
+def test_a_random_seed_is_in_the_file_name(call, model, tmp_path):
     for _ in range(2):
         assert call(*APPLE, "--model", model, "--out", tmp_path)[0] == 0
     seeds = [read_request(path)["seed"] for path in tmp_path.iterdir()]
@@ -194,7 +212,7 @@ def test_reproduce(call, model, apple):
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "heun", "sde", "blend"])
-def test_reproduce_every_dial(call, model, tmp_path, sampler):
+def test_reproduce_every_sampler(call, model, tmp_path, sampler):
     call(
         *("generate", "blue fish", "--seed", 3, "--sampler", sampler, "--size", 12, "--negative", "apple"),
         *("--guidance", 1.5, "--steps", 3, "--model", model, "--out", tmp_path),
@@ -271,9 +289,9 @@ def test_reproduce_into_a_folder(refused, model, apple):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--sampler", "magic"), "there is no sampler 'magic'; there are: ddim, ddpm"),
-        (("--steps", 0), "--steps must be 1 or more, got 0"),
-        (("--steps", -3), "--steps must be 1 or more, got -3"),
+        (("--sampler", "magic"), "--sampler must be one of ddim, ddpm"),
+        (("--steps", 0), "--steps must be 1 to 10000, got 0"),
+        (("--steps", -3), "--steps must be 1 to 10000, got -3"),
         (("--steps", "many"), "--steps"),
         (("--size", 9), "multiple of 2"),
         (("--size", 0), "--size must be 1 or more"),
@@ -283,6 +301,13 @@ def test_reproduce_into_a_folder(refused, model, apple):
         (("--guidance", "inf"), "--guidance must be a finite number"),
         (("--guidance", "-inf"), "--guidance must be a finite number"),
         (("--negative", "word " * 60), "shorten it"),
+        (("--negative", "fish", "--guidance", 1), "--negative works through guidance"),
+        (("--guidance-interval", 0.9, 0.1), "--guidance-interval must have its low end first"),
+        (("--guidance-interval", 0.1, 2), "--guidance-interval must be 0 to 1"),
+        (("--threshold", 0), "--threshold must be above 0 and at most 1, got 0"),
+        (("--shift", -1), "--shift must be above 0, got -1"),
+        (("--spacing", "odd"), "--spacing must be one of uniform"),
+        (("--eta", 0.5), "--eta belongs to the sampler ddim"),
         (("--device", "toaster"), "there is no device 'toaster' here; there is: cpu"),
         (("--device", "cpu:x"), "there is no device"),
         (("--device", "cuda:99"), "there is no device"),
@@ -294,7 +319,7 @@ def test_reproduce_into_a_folder(refused, model, apple):
     ],
     ids=lambda value: " ".join(str(word)[:12] for word in value) if isinstance(value, tuple) else None,
 )
-def test_bad_dials(refused, model, tmp_path, arguments, words):
+def test_bad_settings(refused, model, tmp_path, arguments, words):
     assert words in refused(*APPLE, *arguments, "--model", model, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -394,10 +419,10 @@ def test_help(call):
     assert call("--version")[1].strip() == __version__
 
 
-def test_pixels_are_the_model_s_own(apple, model):
+def test_pixels_are_the_models_own(apple, model):
     """The file holds what the library draws for the same request."""
-    from unstir.train.samples import draw
+    from unstir.models.generative import final
     from unstir.weights.model_file import load_model
 
     loaded = load_model(model)
-    assert np.array_equal(draw(loaded.model, ["red apple"], [5], loaded.sampling)[0], load_pixels(apple))
+    assert np.array_equal(final(loaded.model.draw(["red apple"], [5], loaded.settings))[0], load_pixels(apple))

@@ -5,7 +5,17 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "numpy", "PIL", "safetensors", "tokenizers", "sklearn", "unstir.models", "unstir.train", "recipes")
+HEAVY = (
+    "torch",
+    "numpy",
+    "PIL",
+    "safetensors",
+    "tokenizers",
+    "sklearn",
+    "unstir.models",
+    "unstir.train",
+    "unstir.recipes",
+)
 
 
 def imported_after(code):

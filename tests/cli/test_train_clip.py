@@ -1,4 +1,4 @@
-"""`unstir train --clip` and CLIP recipes: a run folder, a plan, Ctrl-C and going on, as for models that draw."""
+"""`unstir train --clip` and CLIP recipes: a run folder, Ctrl-C and resuming, as for models that draw."""
 
 import os
 import signal
@@ -10,41 +10,40 @@ import pytest
 
 from unstir import recipes
 from unstir.cli import main
-from unstir.models.clip import Clip
+from unstir.models.clip import Clip, ClipConfig
 from unstir.nn.vision import VisionConfig
-from unstir.train import auto_clip_recipe as plan_clip
-from unstir.train import checkpoint
-from unstir.train import run_folder as runfolder
+from unstir.train import auto_clip_recipe, checkpoint
+from unstir.train.auto_clip_recipe import choose_clip_size, clip_text
 from unstir.train.config import TrainConfig
 from unstir.train.log import Log
-from unstir.train.recipe import ClipRecipe
+from unstir.train.recipe import Recipe
+from unstir.train.run_file import read_run_file
 from unstir.weights.model_file import load_clip
 
 
 def tiny():
-    return ClipRecipe(
-        vision=VisionConfig(8, 3, patch=2, width=32, depth=1, heads=1, mlp=64),
+    return Recipe(
+        model=ClipConfig(
+            VisionConfig(8, 3, patch=2, width=32, depth=1, heads=1, mlp=64),
+            clip_text(width=32, depth=1, vocabulary=290, length=8),
+            width=16,
+        ),
         train=TrainConfig(
             images=96, batch_size=8, warmup=16, log_every=8, sample_every=40, save_every=16, validation=8,
-            best="most found",
+            best="most text-to-image R@1",
         ),
-        width=16,
-        vocabulary=290,
-        length=8,
-        text_width=32,
-        text_depth=1,
         captioner=lambda entry: (entry.caption, f"the picture of {entry.caption}"),
     )  # fmt: skip
 
 
 def endless():
-    return replace(tiny(), train=replace(tiny().train, images=8_000_000, sample_every=8_000_000))
+    return tiny().with_train(images=8_000_000, sample_every=8_000_000)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(recipes, "table", lambda: {"tiny": tiny, "endless": endless})
-    monkeypatch.setitem(plan_clip.CLIP_SIZES, "s", plan_clip.ClipSize(32, 1, 32, 1, 16))
+    monkeypatch.setitem(auto_clip_recipe.CLIP_SIZES, "s", auto_clip_recipe.ClipSize(32, 1, 32, 1, 16))
 
 
 def test_a_recipe(call, photos, tmp_path):
@@ -53,17 +52,17 @@ def test_a_recipe(call, photos, tmp_path):
     assert code == 0
     assert "recipe tiny: 96 pictures" in said
     assert f"done: {run / 'model.safetensors'}" in said
-    assert f"with the most found, of the weights on the way: {run / 'best.safetensors'}" in said
+    assert f"the weights with the most text-to-image R@1: {run / 'best.safetensors'}" in said
     assert said.splitlines()[-1].startswith(f"try: unstir clip search {photos} --words 'a red disc' --model {run}")
     model = load_clip(run)
     assert isinstance(model, Clip)
     assert model.shape == (3, 8, 8)
     assert len(model.tokenizer.tokens("the picture of a red disc")) < 20  # the captioner's words were learned
     assert {path.name for path in (run / "samples").iterdir()} == {f"{images:09d}.png" for images in (0, 40, 80, 96)}
-    named = [line for line in Log.lines(run) if "named" in line]
-    assert [line["images"] for line in named] == [0, 40, 80, 96]
-    assert all({"scale", "blind", "cosine of words"} <= line.keys() for line in Log.lines(run) if "loss" in line)
-    plan = runfolder.read_plan(run)
+    measured = [line for line in Log.lines(run) if "image-to-text R@1" in line]
+    assert [line["images"] for line in measured] == [0, 40, 80, 96]
+    assert all({"scale", "chance", "cosine of captions"} <= line.keys() for line in Log.lines(run) if "loss" in line)
+    plan = read_run_file(run)
     assert plan.model["kind"] == "clip"
     assert plan.prompts == ()
 
@@ -73,7 +72,7 @@ def test_from_a_folder_to_a_search(call, photos, tmp_path):
     code, _, said = call("train", photos, "--clip", "--budget", "4s", "--run", run)
     assert code == 0
     assert "40 of 41 captioned pictures can be used" in said
-    assert "chosen: 32×32 pixels, without transparency; two encoders of 0." in said
+    assert "chosen: a CLIP, 32×32 pixels, without transparency, 0." in said
     assert "expect" not in said
     code, told, _ = call("clip", "search", photos, "--words", "a red disc", "--model", run)
     assert code == 0
@@ -94,7 +93,7 @@ def test_stopped_and_continued_is_the_run_that_was_never_stopped(call, photos, t
     thread.join()
     assert code == 0
     if "stopped after" in said:  # else it was done before the key was pressed
-        assert f"To go on: unstir train {photos} --run {tmp_path / 'r'}" in said
+        assert f"To continue: unstir train {photos} --run {tmp_path / 'r'}" in said
     assert recipes.table is real
     assert call("train", photos, "--run", tmp_path / "r")[0] == 0
     for name in ("model.safetensors", "best.safetensors", checkpoint.NAME):
@@ -122,7 +121,7 @@ def test_warnings_are_shown_once(call, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(recipes, "table", lambda: {"idle": lambda: replace(tiny(), train=config)})
     code, _, said = call("train", photos, "--recipe", "idle", "--run", tmp_path / "r")
     assert code == 0
-    assert said.count("where a blind guess is at") == 1
+    assert said.count("where chance is at") == 1
     assert "warning: after 1,760 pictures the loss stays at" in said
 
 
@@ -134,7 +133,7 @@ def test_refusals(refused, photos, tmp_path):
 
 
 def test_sizes_by_budget():
-    assert plan_clip.clip_dial(None, 1800, False) == "s"
-    assert plan_clip.clip_dial(None, 3 * 3600, False) == "m"
-    assert plan_clip.clip_dial(None, 60, True) == "m"
-    assert plan_clip.clip_dial("s", 10**6, True) == "s"
+    assert choose_clip_size(None, 1800, False) == "s"
+    assert choose_clip_size(None, 3 * 3600, False) == "m"
+    assert choose_clip_size(None, 60, True) == "m"
+    assert choose_clip_size("s", 10**6, True) == "s"

@@ -1,13 +1,14 @@
-"""Consistency tuning: what is compared with what, what learns, and that few steps come nearer to many."""
+"""Consistency distillation: what is compared with what, what learns, and that few steps come nearer to many."""
 
 import torch
 
 from unstir.diffusion.denoiser import noised
 from unstir.models.consistency import HUBER, Consistency, empty_prompt
-from unstir.models.diffusion import Batch, Diffusion, DiffusionConfig, Sampling
+from unstir.models.diffusion import Batch, Diffusion, DiffusionConfig
 from unstir.nn.dit import DiTConfig
 from unstir.nn.init import initialise
 from unstir.nn.text import TextConfig
+from unstir.settings import DiffusionSettings
 from unstir.text.tokenizer import Tokenizer
 
 
@@ -30,11 +31,11 @@ def batch(model, count=6):
 
 def test_from_the_last_level_the_target_is_the_guided_teacher():
     model = tiny()
-    tuned = Consistency(tiny(), model, guidance_scale=2.0, steps=8)
+    distilled = Consistency(tiny(), model, guidance_scale=2.0, steps=8)
     given = batch(model)
     eps = torch.randn(given.x0.shape, generator=torch.manual_seed(4))
     n = torch.ones(6, dtype=torch.long)
-    loss = tuned.loss_at(given, n, eps)
+    loss = distilled.loss_at(given, n, eps)
     t = n / 8
     xt = noised(given.x0, eps, t, model.schedule)
     words, null = model.text(given.ids), model.text(empty_prompt(given.ids))
@@ -46,12 +47,12 @@ def test_from_the_last_level_the_target_is_the_guided_teacher():
 
 
 def test_only_the_students_network_learns():
-    tuned = Consistency(tiny(), tiny(), guidance_scale=2.0)
-    ((name, loss),) = tuned.losses(batch(tuned.student), torch.Generator().manual_seed(0))
+    distilled = Consistency(tiny(), tiny(), guidance_scale=2.0)
+    ((name, loss),) = distilled.losses(batch(distilled.student), torch.Generator().manual_seed(0))
     loss.backward()
     assert name == "main"
-    assert all(p.grad is not None for p in tuned.student.network.parameters())
-    others = [*tuned.teacher.parameters(), *tuned.student.text.parameters()]
+    assert all(p.grad is not None for p in distilled.student.network.parameters())
+    others = [*distilled.teacher.parameters(), *distilled.student.text.parameters()]
     assert all(p.grad is None and not p.requires_grad for p in others)
 
 
@@ -61,8 +62,8 @@ def test_the_empty_text_is_the_start_token_alone():
     assert torch.equal(empty_prompt(ids)[0], ids[1])
 
 
-def test_tuning_makes_one_step_choose():
-    """Two pictures go by one name. In one step a diffusion model draws their mean; tuned, it draws one of them."""
+def test_distillation_makes_one_step_choose():
+    """Two pictures go by one name. In one step a diffusion model draws their mean; distilled, it draws one of them."""
     teacher = tiny(1)
     pictures = torch.stack([sign * torch.ones(3, 8, 8) for sign in (-0.8, 0.8)])
     data = Batch(pictures.repeat(8, 1, 1, 1), teacher.tokenize(["a red disc"] * 16))
@@ -80,14 +81,14 @@ def test_tuning_makes_one_step_choose():
 
     def undecided(model):
         prompts = ["a red disc"] * 16
-        *_, last = model.sample((3, 8, 8), model.encode(prompts), range(16), Sampling(1, "ddim", 1.0))
+        *_, last = model.sample(model.encode(prompts), range(16), DiffusionSettings(1, "ddim", 1.0))
         return (last.x0.mean((1, 2, 3)).abs() - 0.8).abs().mean().item()
 
     learn(teacher, teacher.parameters(), 300)
     student = tiny(1)
     student.load_state_dict(teacher.state_dict())
     before = undecided(student)
-    tuned = Consistency(student, teacher, guidance_scale=1.0, steps=8)
-    learn(tuned, student.network.parameters(), 300)
+    distilled = Consistency(student, teacher, guidance_scale=1.0, steps=4)
+    learn(distilled, student.network.parameters(), 300)
     assert before > 0.2
     assert undecided(student) < 0.4 * before

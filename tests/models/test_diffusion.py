@@ -2,19 +2,22 @@ import hashlib
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from unstir.diffusion.sampler import SAMPLERS
-from unstir.models.build import build, dataclass_from, describe, sampling_of
-from unstir.models.diffusion import SMALLEST_SIGMA, Batch, Diffusion, DiffusionConfig, Sampling
+from unstir.models.description import build, dataclass_from, describe, settings_of
+from unstir.models.diffusion import SMALLEST_SIGMA, Batch, Diffusion, DiffusionConfig
+from unstir.models.generative import NotFinite, final
 from unstir.models.pixels import to_pixels
 from unstir.nn.dit import DiTConfig
 from unstir.nn.init import initialise
 from unstir.nn.layout import LayoutConfig, layout_loss
 from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
+from unstir.settings import BadSetting, DiffusionSettings
 from unstir.text.tokenizer import Tokenizer, TooLong
 
 CAPTIONS = ["a red circle", "a blue square", "two green triangles", "a circle left of a square"]
@@ -96,11 +99,14 @@ def test_unknown_kinds_raise(description, message):
         build(description)
 
 
-def test_sampling_of_keeps_defaults_and_makes_tuples():
-    assert sampling_of({}) == Sampling()
-    assert sampling_of({"steps": 3, "interval": [0.1, 0.9]}) == Sampling(steps=3, interval=(0.1, 0.9))
-    with pytest.raises(ValueError, match="Sampling has no cfg"):
-        sampling_of({"cfg": 3})
+def test_settings_of_keeps_defaults_and_makes_tuples():
+    assert settings_of(DiffusionSettings, {}) == DiffusionSettings()
+    known = settings_of(DiffusionSettings, {"steps": 3, "interval": [0.1, 0.9]})
+    assert known == DiffusionSettings(steps=3, interval=(0.1, 0.9))
+    with pytest.raises(ValueError, match="DiffusionSettings has no cfg"):
+        settings_of(DiffusionSettings, {"cfg": 3})
+    with pytest.raises(ValueError, match="steps must be 1 to"):
+        settings_of(DiffusionSettings, {"steps": 0})
     with pytest.raises(ValueError, match="size"):
         dataclass_from(DiTConfig, {"channels": 3})
 
@@ -203,7 +209,7 @@ def test_losses_are_a_function_of_the_generator():
 
 def test_times_are_drawn_as_configured():
     model = model_of(t_mean=0.4, t_std=1.3)
-    draw = model.draw(torch.zeros(50_000, 1), torch.Generator().manual_seed(0))
+    draw = model.sample_times(torch.zeros(50_000, 1), torch.Generator().manual_seed(0))
     logit = torch.logit(draw.t.double())
     assert logit.mean().item() == pytest.approx(0.4, abs=5 * 1.3 / math.sqrt(50_000))
     assert logit.std().item() == pytest.approx(1.3, abs=5 * 1.3 / math.sqrt(100_000))
@@ -211,9 +217,12 @@ def test_times_are_drawn_as_configured():
     assert abs(torch.corrcoef(torch.stack([draw.t, draw.eps[:, 0]]))[0, 1]) < 5 / math.sqrt(50_000)
 
 
-def sampled(model, prompts, seeds, **dials):
-    dials = {"steps": 3, "sampler": "ddim"} | dials
-    *_, last = model.sample(model.shape, model.encode(prompts), seeds, Sampling(**dials))
+def settings(**changes):
+    return DiffusionSettings(**({"steps": 3, "sampler": "ddim"} | changes))
+
+
+def sampled(model, prompts, seeds, **changes):
+    *_, last = model.sample(model.encode(prompts), seeds, settings(**changes))
     return last.x0
 
 
@@ -242,11 +251,11 @@ def test_a_picture_does_not_depend_on_its_neighbours(network, dtype, guidance_sc
     model = stirred(network, dtype)
     samplers = SAMPLERS if guidance_scale != 1 else ["dpmpp_2m"]
     for sampler in samplers:
-        dials = {"sampler": sampler, "guidance_scale": guidance_scale}
-        (alone,) = digests(sampled(model, [PROMPT], [SEED], **dials))
+        changes = {"sampler": sampler, "guidance_scale": guidance_scale}
+        (alone,) = digests(sampled(model, [PROMPT], [SEED], **changes))
         evens = set(range(0, 16, 2))
         for places in (evens, set(range(16)) - evens):
-            together = digests(sampled(model, *crowd(places), **dials))
+            together = digests(sampled(model, *crowd(places), **changes))
             assert [i for i in range(16) if together[i] == alone] == sorted(places), sampler
             assert len(set(together)) == 9, sampler  # eight strangers, all different
 
@@ -263,26 +272,40 @@ def test_a_picture_alone_among_fifteen_strangers(network, dtype, sampler):
         assert [i for i in range(16) if together[i] == alone] == [place]
 
 
-def test_all_the_dials_keep_pictures_independent():
+def test_all_the_settings_keep_pictures_independent():
     model = stirred()
-    dials = {"sampler": "sde", "steps": 4, "interval": (0.3, 0.9), "threshold": 0.9, "shift": 2.0, "spacing": "logsnr"}
-    (alone,) = digests(sampled(model, [PROMPT], [SEED], **dials))
-    together = digests(sampled(model, *crowd({11}), **dials))
+    changes = {"sampler": "sde", "steps": 4, "interval": (0.3, 0.9), "threshold": 0.9, "shift": 2.0}
+    changes |= {"spacing": "logsnr", "negative": "a blue square"}
+    (alone,) = digests(sampled(model, [PROMPT], [SEED], **changes))
+    together = digests(sampled(model, *crowd({11}), **changes))
     assert [i for i in range(16) if together[i] == alone] == [11]
 
 
-def test_prompt_seed_and_every_dial_matter():
+def test_prompt_seed_and_every_setting_matter():
     model = stirred()
     base = sampled(model, [PROMPT], [SEED])
     assert torch.equal(base, sampled(model, [PROMPT], [SEED]))
     assert not torch.equal(base, sampled(model, ["a blue square"], [SEED]))
     assert not torch.equal(base, sampled(model, [PROMPT], [SEED + 1]))
-    for dial in ({"steps": 4}, {"sampler": "heun"}, {"guidance_scale": 5.0}, {"interval": (0.5, 0.6)}, {"shift": 2.0}):
-        assert not torch.equal(base, sampled(model, [PROMPT], [SEED], **dial))
-    *_, last = model.sample(
-        model.shape, model.encode([PROMPT]), [SEED], Sampling(steps=3, sampler="ddim"), "a blue square"
-    )
-    assert not torch.equal(base, last.x0)
+    for change in (
+        {"steps": 4},
+        {"sampler": "heun"},
+        {"guidance_scale": 5.0},
+        {"interval": (0.5, 0.6)},
+        {"spacing": "logsnr"},
+        {"shift": 2.0},
+        {"threshold": 0.8},
+        {"eta": 1.0},
+        {"negative": "a blue square"},
+    ):
+        assert not torch.equal(base, sampled(model, [PROMPT], [SEED], **change)), change
+    assert sampled(model, [PROMPT], [SEED], size=24).shape == (1, 4, 24, 24)
+
+
+def test_eta_is_what_lies_between_ddim_and_ddpm():
+    model = stirred()
+    ddpm = sampled(model, [PROMPT], [SEED], sampler="ddpm")
+    torch.testing.assert_close(sampled(model, [PROMPT], [SEED], eta=1.0), ddpm)
 
 
 def test_pictures_lie_within_range():
@@ -294,7 +317,7 @@ def test_pictures_lie_within_range():
 def test_the_callers_mode_is_left_alone_between_steps():
     """`with no_grad()` inside a generator would leak into the code of whoever iterates, or for good if they stop."""
     model = stirred().requires_grad_()
-    steps = model.sample(model.shape, model.encode([PROMPT]), [SEED], Sampling(steps=3))
+    steps = model.sample(model.encode([PROMPT]), [SEED], DiffusionSettings(steps=3))
     assert not next(steps).x0.requires_grad
     assert torch.is_grad_enabled()
     assert not torch.is_inference_mode_enabled()
@@ -308,13 +331,67 @@ def test_the_callers_mode_is_left_alone_between_steps():
 def test_settings_that_do_not_fit_raise():
     model = stirred()
     cond = model.encode([PROMPT])
-    for dials in ({"sampler": "plms"}, {"steps": 0}, {"spacing": "odd"}, {"threshold": 0.0}, {"interval": (0.8, 0.2)}):
-        with pytest.raises(ValueError):
-            next(model.sample(model.shape, cond, [0], Sampling(**dials)))
+    for bad in ({"sampler": "plms"}, {"steps": 0}, {"spacing": "odd"}, {"threshold": 0.0}, {"interval": (0.8, 0.2)}):
+        with pytest.raises(BadSetting) as caught:
+            DiffusionSettings(**bad)
+        assert [caught.value.name] == list(bad)
+    # Refused at once, not when the first step is asked for.
     with pytest.raises(ValueError, match="2 seeds for 1 prompts"):
-        next(model.sample(model.shape, cond, [0, 1]))
-    with pytest.raises(TooLong):
-        model.encode(["a red circle " * 10])
+        model.sample(cond, [0, 1])
+    with pytest.raises(ValueError, match="2 seeds for 1 prompts"):
+        model.draw([PROMPT], [0, 1])
+    for read in (model.encode, model.check_prompts, lambda texts: model.draw(texts, [0])):
+        with pytest.raises(TooLong):
+            read(["a red circle " * 10])
+
+
+# Frames
+
+
+def test_the_frames_of_a_drawing():
+    model = stirred()
+    frames = list(model.draw(*crowd({3}), settings(steps=4)))
+    assert [(frame.i, frame.total) for frame in frames] == [(i, 4) for i in range(4)]
+    steps = list(model.sample(model.encode(crowd({3})[0]), crowd({3})[1], settings(steps=4)))
+    assert [frame.t for frame in frames] == [step.t for step in steps]
+    for frame, step in zip(frames, steps, strict=True):
+        for pixels, tensor in ((frame.picture, step.x0), (frame.state, step.xt)):
+            assert pixels.dtype == np.uint8
+            assert pixels.shape == (16, 16, 16, 4)
+            assert np.array_equal(pixels, to_pixels(tensor).numpy())
+    assert np.array_equal(final(model.draw(*crowd({3}), settings(steps=4))), frames[-1].picture)
+
+
+def test_drawn_together_they_are_nearly_the_same():
+    model = stirred()
+    exact, fast = (final(model.draw(*crowd({3}), settings(), exact=exact)) for exact in (True, False))
+    assert np.abs(exact.astype(int) - fast).max() <= 1
+    calls = []
+    network = model.network
+    model.network = Counted(network, calls)
+    for exact, largest in ((True, 2), (False, 32)):  # with and without the words at once
+        calls.clear()
+        final(model.draw(*crowd({3}), settings(), exact=exact))
+        assert max(calls) == largest
+
+
+class Counted(nn.Module):
+    def __init__(self, network, calls):
+        super().__init__()
+        self.inner, self.calls = network, calls
+
+    def forward(self, xt, level, words):
+        self.calls.append(len(xt))
+        return self.inner(xt, level, words)
+
+
+def test_no_picture_is_said_and_not_shown():
+    model = stirred()
+    with torch.no_grad():
+        next(model.network.parameters()).fill_(float("nan"))
+    frames = model.draw([PROMPT], [SEED], settings())
+    with pytest.raises(NotFinite, match="step 1 gives NaN"):
+        next(frames)
 
 
 def test_texts_are_encoded_alone():
@@ -332,24 +409,24 @@ def test_shape_and_device():
     assert model.tokenize(CAPTIONS).shape == (4, 12)
 
 
-def test_the_loss_of_a_model_that_reads_places():
+def test_the_loss_of_a_model_with_a_layout_predictor():
     plain, model = model_of(), model_of(layout=LAYOUT)
     for one in (plain, model):
         initialise(one, 0)
     batch, _ = batch_of()
-    where = torch.full((*batch.ids.shape, 3), float("nan"))
-    where[:, 1] = 0.5
-    told = batch._replace(where=where)
-    ((_, one),) = plain.losses(told, torch.Generator().manual_seed(1))
-    ((_, other),) = model.losses(told, torch.Generator().manual_seed(1))
-    ((_, untold),) = model.losses(batch, torch.Generator().manual_seed(1))
-    assert untold == one, "one thing alone is heard everywhere"
-    apart = where.clone()
+    layout = torch.full((*batch.ids.shape, 3), float("nan"))
+    layout[:, 1] = 0.5
+    known = batch._replace(layout=layout)
+    ((_, one),) = plain.losses(known, torch.Generator().manual_seed(1))
+    ((_, other),) = model.losses(known, torch.Generator().manual_seed(1))
+    ((_, unknown),) = model.losses(batch, torch.Generator().manual_seed(1))
+    assert unknown == one, "one thing alone has no attention bias"
+    apart = layout.clone()
     apart[:, 1], apart[:, 3] = torch.tensor([0.25, 0.5, 0.5]), torch.tensor([0.75, 0.5, 0.5])
-    ((_, heedless),) = plain.losses(batch._replace(where=apart), torch.Generator().manual_seed(1))
-    assert heedless == one, "who reads no places when it draws must not learn by them"
-    assert model.told(batch._replace(where=apart)).where is apart
-    error = layout_loss(model.find(batch.ids), where)
+    ((_, without),) = plain.losses(batch._replace(layout=apart), torch.Generator().manual_seed(1))
+    assert without == one, "a model that predicts no layout when it draws must not learn by one"
+    assert model.condition(batch._replace(layout=apart)).where is apart
+    error = layout_loss(model.predict_layout(batch.ids), layout)
     assert other.item() == pytest.approx((one + error).item())
     other.backward()
     assert model.layout.embed.weight.grad.norm() > 0
@@ -357,8 +434,8 @@ def test_the_loss_of_a_model_that_reads_places():
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_patches_heed_where_things_lie(network):
-    """What is read in the words decides the picture; read of no word, or as one place for all, it changes nothing."""
+def test_patches_attend_where_things_lie(network):
+    """The layout decides the picture; of no word, or the same for all, it changes nothing."""
     model, plain = stirred(network, layout=LAYOUT), stirred(network)
     assert [name for name in dict(model.named_parameters()) if name.startswith("layout.")]
     plain.load_state_dict({name: value for name, value in model.state_dict().items() if not name.startswith("layout.")})
@@ -378,7 +455,7 @@ def test_patches_heed_where_things_lie(network):
     assert not torch.allclose(beside, swapped, atol=1e-4)
 
 
-def test_places_are_read_with_the_words():
+def test_the_layout_is_predicted_from_the_words():
     model = stirred(layout=LAYOUT)
     with torch.no_grad():
         model.layout.out.bias[0] = 1.0
@@ -389,5 +466,5 @@ def test_places_are_read_with_the_words():
         words.where[1:],
         alone.where,
     )
-    found = model.find(model.tokenize(["two green triangles"]))
+    found = model.predict_layout(model.tokenize(["two green triangles"]))
     assert torch.equal(alone.where.isnan().any(-1), found[..., 0] < 0)

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from recipe_runs import SMALL_TEXT, run_of_recipe
 
 from unstir.data.digits import digits
+from unstir.models.diffusion import DiffusionConfig
 from unstir.nn.dit import DiTConfig
 from unstir.train.config import TrainConfig
-from unstir.train.new_run import new_run
 from unstir.train.recipe import Recipe
 
 
@@ -35,15 +36,14 @@ def tiny(eight):
     def new(folder, width=32, **fields):
         config = TrainConfig(**({"images": 96, "batch_size": 8, "warmup": 16, "save_every": 32} | fields))
         recipe = Recipe(
-            network=DiTConfig(8, 3, patch=2, width=width, depth=1, heads=2, bottleneck=8, words=32),
+            model=DiffusionConfig(
+                DiTConfig(8, 3, patch=2, width=width, depth=1, heads=2, bottleneck=8, words=32),
+                SMALL_TEXT,
+                sigma_data=0.75,
+            ),
             train=config,
             prompts=("a handwritten zero", "a handwritten one"),
-            vocabulary=290,
-            length=8,
-            text_width=32,
-            text_depth=1,
-            sigma_data=0.75,
         )
-        return new_run(recipe, eight, folder)
+        return run_of_recipe(recipe, eight, folder)
 
     return new

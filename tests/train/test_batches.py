@@ -6,28 +6,32 @@ import pytest
 import torch
 
 from unstir.models.pixels import to_model
-from unstir.train.batches import batch_at, captions_at, rng_at
+from unstir.train.batches import captions_at, picture_batches, rng_at
 from unstir.train.config import TrainConfig
 
 WAYS = [("a", "b"), ("c",)] * 32
 
 
+def batch_at(run, images_seen, **changes):
+    return picture_batches(run.model, run.pictures, replace(run.config, **changes)).next_batch(images_seen)
+
+
 def test_batches_depend_on_nothing_that_came_before(tiny, tmp_path):
     run = tiny(tmp_path)
-    ahead = batch_at(run.pictures, run.model, run.config, 40)
+    ahead = batch_at(run, 40)
     for seen in (0, 8, 16):
-        batch_at(run.pictures, run.model, run.config, seen)
+        batch_at(run, seen)
         torch.rand(3)
-    again = batch_at(run.pictures, run.model, run.config, 40)
+    again = batch_at(run, 40)
     assert torch.equal(ahead.x0, again.x0)
     assert torch.equal(ahead.ids, again.ids)
 
 
 def test_seed_and_clock_both_matter(tiny, tmp_path):
     run = tiny(tmp_path)
-    here = batch_at(run.pictures, run.model, run.config, 0)
-    later = batch_at(run.pictures, run.model, run.config, 8)
-    other = batch_at(run.pictures, run.model, replace(run.config, seed=1), 0)
+    here = batch_at(run, 0)
+    later = batch_at(run, 8)
+    other = batch_at(run, 0, seed=1)
     assert not torch.equal(here.x0, later.x0)
     assert not torch.equal(here.x0, other.x0)
 
@@ -38,7 +42,7 @@ def test_every_epoch_shows_every_picture_once_under_its_own_caption(tiny, tmp_pa
     for epoch in range(3):
         seen = []
         for start in (0, 4):
-            batch = batch_at(run.pictures, run.model, run.config, 8 * epoch + start)
+            batch = batch_at(run, 8 * epoch + start)
             for x0, ids in zip(batch.x0, batch.ids, strict=True):
                 row = next(i for i, picture in enumerate(wanted) if torch.equal(picture, x0))
                 assert run.model.tokenizer.decode(ids.tolist()) == run.pictures.captions[row][0]

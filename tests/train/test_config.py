@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unstir.models.build import dataclass_from
-from unstir.scenes.planner import SceneMix
-from unstir.train.config import TrainConfig
+from unstir.models.description import dataclass_from
+from unstir.train.config import PartConfig, TrainConfig
 
 CONFIG = TrainConfig(images=10_000, batch_size=10, warmup=1_000, cooldown=0.25)
 
@@ -63,18 +62,28 @@ def test_without_cooldown_it_stays():
         {"images": 5, "precision": "fp16"},
         {"images": 5, "cooldown": 1.5},
         {"images": 5, "cooldown": float("nan")},
+        {"images": 5, "budget": 0.0},
+        {"images": 5, "budget": float("inf")},
+        {"images": 5, "parts": (PartConfig("a"), PartConfig("a"))},
+        {"images": 5, "parts": (PartConfig("a", optimiser="sgd"),)},
     ],
 )
 def test_refused(wrong):
-    with pytest.raises(ValueError, match=next(reversed(wrong)).split("_")[0]):
+    with pytest.raises(
+        ValueError,
+        match=next(reversed(wrong)).split("_")[0].removesuffix("s") if "parts" not in wrong else "part|optimiser",
+    ):
         TrainConfig(**wrong)
 
 
-def test_shares_of_scenes_go_through_a_file():
-    config = TrainConfig(images=8, scenes=SceneMix(relation=0.4))
-    again = dataclass_from(TrainConfig, json.loads(json.dumps(asdict(config))))
-    assert again == config
-    assert again.mix.relation == 0.4
-    assert TrainConfig(images=8, scenes=True).mix == SceneMix()
-    with pytest.raises(ValueError, match=r"cannot be mixed so.*'cats'"):
-        TrainConfig(images=8, scenes={"cats": 1})
+def test_parts_have_their_own_settings():
+    critic = PartConfig("critic", optimiser="adamw", adamw_lr=3e-4, betas=(0.0, 0.9), ema=0.0)
+    config = TrainConfig(images=8, adamw_lr=1e-3, clip=0.5, parts=(critic,))
+    assert (config.part("generator").adamw_lr, config.part("generator").optimiser) == (1e-3, "muon")
+    part = config.part("critic")
+    assert (part.optimiser, part.adamw_lr, part.betas, part.ema) == ("adamw", 3e-4, (0.0, 0.9), 0.0)
+    assert part.clip == 0.5  # as for all
+    config.check_parts(["generator", "critic"])
+    with pytest.raises(ValueError, match="no part critic; it has: main"):
+        config.check_parts(["main"])
+    assert dataclass_from(TrainConfig, json.loads(json.dumps(asdict(config)))) == config

@@ -1,26 +1,26 @@
 """Faults are put into training and recognised; healthy runs raise no alarm."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from recipe_runs import SMALL_CLIP_TEXT, SMALL_TEXT, run_of_recipe
 
 from unstir.data.digits import digits
 from unstir.data.pictures import Pictures
-from unstir.models.clip import ClipBatch
+from unstir.models.clip import ClipBatch, ClipConfig
+from unstir.models.diffusion import DiffusionConfig
 from unstir.nn.dit import DiTConfig
 from unstir.nn.vision import VisionConfig
+from unstir.train.batches import BatchSource
 from unstir.train.config import TrainConfig
 from unstir.train.diagnose import COLLAPSED, GRACE, diagnose
 from unstir.train.log import Log
 from unstir.train.loop import Diverged, train
-from unstir.train.new_run import new_run
-from unstir.train.recipe import ClipRecipe, Recipe
-from unstir.train.train_metrics import chance_loss, mean_cosine, mean_picture_loss, train_metrics
+from unstir.train.recipe import Recipe
+from unstir.train.train_metrics import chance_loss, mean_cosine, mean_picture_loss, of_clip, of_diffusion
 
-FEW = {"vocabulary": 290, "length": 8, "text_width": 32, "text_depth": 1}
 STEPS = 3 * GRACE
 
 
@@ -33,10 +33,11 @@ def lessons(eight):
         config = TrainConfig(**(config | {"precision": "fp32", "optimiser": "adamw"} | fields))
         if kind == "clip":
             vision = VisionConfig(8, 3, patch=2, width=32, depth=1, heads=1, mlp=64)
-            return new_run(ClipRecipe(vision=vision, train=config, width=16, **FEW), pictures, folder)
+            recipe = Recipe(model=ClipConfig(vision, SMALL_CLIP_TEXT, width=16), train=config)
+            return run_of_recipe(recipe, pictures, folder)
         network = DiTConfig(8, 3, patch=2, width=32, depth=1, heads=2, bottleneck=8, words=32)
-        recipe = Recipe(network=network, train=config, prompts=(), sigma_data=0.75, **FEW)
-        return new_run(recipe, pictures, folder)
+        recipe = Recipe(model=DiffusionConfig(network, SMALL_TEXT, sigma_data=0.75), train=config)
+        return run_of_recipe(recipe, pictures, folder)
 
     return new
 
@@ -71,14 +72,14 @@ def test_pictures_that_are_all_the_same(lessons, eight, tmp_path):
 def test_captions_that_belong_to_other_pictures_each_time(lessons, tmp_path):
     """Shuffled anew for each batch: there is nothing to learn."""
     run = lessons(tmp_path, "clip")
-    given = run.next_batch
+    given = run.source.next_batch
 
     def mixed(images_seen):
         batch = given(images_seen)
         rows = torch.randperm(8, generator=torch.Generator().manual_seed(images_seen))
         return ClipBatch(batch.x0, batch.ids[rows], batch.same)
 
-    run.next_batch = mixed
+    run.source = BatchSource(mixed)
     assert "no better than chance" in warned(run)
 
 
@@ -90,11 +91,11 @@ def test_a_temperature_at_its_end(lessons, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["clip", "draws"])
-def test_no_number(lessons, tmp_path, kind):
+def test_a_loss_that_is_not_finite(lessons, tmp_path, kind):
     run = lessons(tmp_path, kind, adamw_lr=1e30, warmup=0)
     with pytest.raises(Diverged, match="lower the learning rate"):
         list(train(run))
-    assert [line["warning"] for line in Log.lines(tmp_path) if "warning" in line] == ["not a number"]
+    assert [line["warning"] for line in Log.lines(tmp_path) if "warning" in line] == ["not finite"]
 
 
 # Health
@@ -105,7 +106,7 @@ def test_healthy_runs_raise_no_alarm(lessons, tmp_path, kind):
     assert warned(lessons(tmp_path, kind)) == []
     lines = [line for line in Log.lines(tmp_path) if "loss" in line]
     assert len(lines) == STEPS // 20
-    assert all(line["blind"] > 0 for line in lines)
+    assert all(line["chance"] > 0 for line in lines)
     assert lines[-1]["loss"] < 0.6 * lines[-1]["blind"]
 
 
@@ -122,7 +123,7 @@ def test_a_warning_is_given_once_also_when_a_run_is_continued(lessons, tmp_path)
 # The rules, on lines of a log
 
 CONFIG = TrainConfig(images=10**6, batch_size=100, warmup=1_000)
-WELL = {"loss": 1.0, "blind": 4.6, "scale": 20.0, "cosine of pictures": 0.3, "cosine of words": 0.2}
+WELL = {"loss": 1.0, "chance": 4.6, "scale": 20.0, "cosine of pictures": 0.3, "cosine of captions": 0.2}
 
 
 def lines(count=60, every=1_000, **wrong):
@@ -138,10 +139,10 @@ def lines(count=60, every=1_000, **wrong):
         ({"scale": 99.9}, "temperature at its end"),
         ({"scale": 98.0}, None),
         ({"cosine of pictures": COLLAPSED + 0.01}, "pictures collapsed"),
-        ({"cosine of words": 0.99}, "words collapsed"),
-        ({"cosine of words": COLLAPSED - 0.01}, None),
-        ({"loss": math.nan}, "not a number"),
-        ({"loss": math.inf}, "not a number"),
+        ({"cosine of captions": 0.99}, "captions collapsed"),
+        ({"cosine of captions": COLLAPSED - 0.01}, None),
+        ({"loss": math.nan}, "not finite"),
+        ({"loss": math.inf}, "not finite"),
     ],
 )
 def test_rules(wrong, name):
@@ -159,7 +160,7 @@ def test_what_passes_is_no_fault():
     assert diagnose(bad[:22], CONFIG)
 
 
-def test_lines_without_a_loss_or_without_signs():
+def test_lines_without_a_loss_or_without_metrics():
     assert diagnose([], CONFIG) == []
     assert diagnose([{"images": 5, "validation": 3.0}], CONFIG) == []
     plain = [{"images": line["images"], "loss": 5.0} for line in lines()]
@@ -168,12 +169,12 @@ def test_lines_without_a_loss_or_without_signs():
     assert [f.name for f in diagnose(lines(59, loss=5.0) + measures, CONFIG)] == ["no better than chance"]
 
 
-# Signs
+# Train metrics
 
 
-def test_a_blind_choice_costs_what_the_loss_of_equal_cosines_is(lessons, tmp_path):
+def test_chance_is_the_loss_of_equal_cosines(lessons, tmp_path):
     run = lessons(tmp_path, "clip")
-    batch = run.next_batch(0)
+    batch = run.source.next_batch(0)
     same = batch.same.clone()
     same[0, 3] = same[3, 0] = same[1, 2] = True
     assert chance_loss(batch._replace(same=torch.eye(8, dtype=torch.bool)), "softmax") == pytest.approx(math.log(8))
@@ -187,7 +188,7 @@ def test_a_blind_choice_costs_what_the_loss_of_equal_cosines_is(lessons, tmp_pat
     assert chance_loss(batch._replace(same=same), "sigmoid") == pytest.approx(best, rel=1e-3)
 
 
-def test_a_blind_picture_costs_what_the_mean_does(lessons, tmp_path):
+def test_chance_is_the_loss_of_the_mean_picture(lessons, tmp_path):
     run = lessons(tmp_path, "draws")
     x0 = 0.3 * torch.randn(512, 3, 8, 8, generator=torch.Generator().manual_seed(0)) + 0.5
     # The mean of 1/t² for t = sigmoid(z), z Gaussian of mean 0.4 and deviation 1, which is (1 + exp(-z))².
@@ -201,11 +202,12 @@ def test_mean_cosine():
     assert mean_cosine(vectors) == pytest.approx((vectors @ vectors.T)[apart].mean().item(), abs=1e-6)
 
 
-def test_signs_of_one_picture_and_of_something_else(lessons, tmp_path):
-    run = lessons(tmp_path, "draws")
-    batch = run.next_batch(0)
-    assert train_metrics(run.model, batch._replace(x0=batch.x0[:1], ids=batch.ids[:1])) == {}
-    assert train_metrics(torch.nn.Linear(2, 2), batch) == {}
+def test_there_are_no_metrics_of_one_picture(lessons, tmp_path):
+    for kind, metrics in (("draws", of_diffusion), ("clip", of_clip)):
+        run = lessons(tmp_path / kind, kind)
+        batch = run.source.next_batch(0)
+        assert metrics(run.model, batch)
+        assert metrics(run.model, batch._replace(x0=batch.x0[:1], ids=batch.ids[:1])) == {}
 
 
 @pytest.mark.slow
@@ -214,5 +216,5 @@ def test_the_recipes_are_healthy_in_their_first_minutes(name, tmp_path):
     from unstir import recipes
 
     recipe = recipes.named(name)
-    config = replace(recipe.train, images=60_000, log_every=1_024, sample_every=10**9)
-    assert warned(new_run(replace(recipe, train=config), digits(), tmp_path)) == []
+    recipe = recipe.with_train(images=60_000, log_every=1_024, sample_every=10**9)
+    assert warned(run_of_recipe(recipe, digits(), tmp_path)) == []

@@ -19,9 +19,8 @@ from unstir.models import consistency, diffusion
 from unstir.models.consistency import Consistency
 from unstir.models.diffusion import Batch
 from unstir.models.process_group import ProcessGroup
-from unstir.scenes import batches as scene_batches
 from unstir.train import batches, checkpoint
-from unstir.train.batches import batch_at
+from unstir.train.batches import picture_batches
 from unstir.train.distributed import any_process, average_gradients, is_first, joined_processes
 from unstir.train.log import Log
 
@@ -36,12 +35,16 @@ torch.set_num_threads(1)
 
 from unstir import recipes
 from unstir.cli import main
-from unstir.models.diffusion import Sampling
+from unstir.models.clip import ClipConfig
+from unstir.models.diffusion import DiffusionConfig
 from unstir.nn.dit import DiTConfig
+from unstir.nn.text import TextConfig
 from unstir.nn.vision import VisionConfig
+from unstir.settings import DiffusionSettings
+from unstir.train.auto_clip_recipe import clip_text
 from unstir.train.config import TrainConfig
-from unstir.train.loop import Run
-from unstir.train.recipe import ClipRecipe, Recipe
+from unstir.train.recipe import Recipe
+from unstir.train.run import Run
 
 root = Path(sys.argv[1]) if len(sys.argv) == 2 else None
 STEPS = 40
@@ -49,20 +52,20 @@ train = TrainConfig(
     images=8 * STEPS, batch_size=8, warmup=80, log_every=80, sample_every=160, save_every=80, precision="fp32",
     optimiser="adamw", validation=100, best="least validation",
 )
-words = {"vocabulary": 290, "length": 12, "text_width": 32, "text_depth": 1}
 
 
 def draws():
     network = DiTConfig(8, 3, patch=2, width=32, depth=1, heads=2, bottleneck=8, words=32)
-    return Recipe(network=network, train=train, prompts=("a handwritten one",), sampling=Sampling(steps=2), **words)
+    model = DiffusionConfig(network, TextConfig(290, length=12, width=32, depth=1))
+    return Recipe(model=model, train=train, prompts=("a handwritten one",), settings=DiffusionSettings(steps=2))
 
 
 def compares():
     from dataclasses import replace
     vision = VisionConfig(8, 3, patch=2, width=32, depth=1, heads=1, mlp=64)
-    return ClipRecipe(
-        vision=vision, train=replace(train, best="most named"), width=16, augment=True, **words
-    )
+    text = clip_text(width=32, depth=1, vocabulary=290, length=12)
+    config = replace(train, best="most image-to-text R@1")
+    return Recipe(model=ClipConfig(vision, text, width=16, augment=True), train=config)
 
 
 recipes.table = lambda: {"draws": draws, "compares": compares}
@@ -205,31 +208,31 @@ def test_under_torchrun_and_stopped_by_ctrl_c(driver, tmp_path):
 # One process, parts of a batch
 
 
-def placed(monkeypatch, rank, *modules):
+def as_process(monkeypatch, rank, *modules):
     for module in modules:
-        monkeypatch.setattr(module, "place", lambda: ProcessGroup(rank, 2))
+        monkeypatch.setattr(module, "process_group", lambda: ProcessGroup(rank, 2))
 
 
 def test_noise_is_drawn_for_all_and_shared(tiny, tmp_path, monkeypatch):
     run = tiny(tmp_path)
-    x0 = run.next_batch(0).x0
-    whole = run.model.draw(x0, torch.Generator().manual_seed(1))
+    x0 = run.source.next_batch(0).x0
+    whole = run.model.sample_times(x0, torch.Generator().manual_seed(1))
     parts = []
     for rank in range(2):
-        placed(monkeypatch, rank, diffusion)
-        parts.append(run.model.draw(x0[4 * rank : 4 * rank + 4], torch.Generator().manual_seed(1)))
+        as_process(monkeypatch, rank, diffusion)
+        parts.append(run.model.sample_times(x0[4 * rank : 4 * rank + 4], torch.Generator().manual_seed(1)))
     for k in range(2):
         assert torch.equal(torch.cat([part[k] for part in parts]), whole[k])
 
 
-def test_tuning_shares_its_noise_too(tiny, tmp_path, monkeypatch):
+def test_distillation_shares_its_noise_too(tiny, tmp_path, monkeypatch):
     model = tiny(tmp_path).model
     pair = Consistency(model, tiny(tmp_path).model, 1.5, 4)
-    batch = tiny(tmp_path).next_batch(0)
+    batch = tiny(tmp_path).source.next_batch(0)
     ((_, whole),) = pair.losses(batch, torch.Generator().manual_seed(1))
     parts = []
     for rank in range(2):
-        placed(monkeypatch, rank, consistency)
+        as_process(monkeypatch, rank, consistency)
         mine = slice(4 * rank, 4 * rank + 4)
         ((_, loss),) = pair.losses(Batch(batch.x0[mine], batch.ids[mine]), torch.Generator().manual_seed(1))
         parts.append(loss.item())
@@ -238,28 +241,15 @@ def test_tuning_shares_its_noise_too(tiny, tmp_path, monkeypatch):
 
 def test_batches_are_shared(tiny, tmp_path, monkeypatch):
     run = tiny(tmp_path)
-    whole = run.next_batch(16)
+    whole = run.source.next_batch(16)
     parts = []
     for rank in range(2):
-        placed(monkeypatch, rank, batches)
-        parts.append(batch_at(run.pictures, run.model, run.config, 16))
+        as_process(monkeypatch, rank, batches)
+        parts.append(picture_batches(run.model, run.pictures, run.config).next_batch(16))
     assert torch.equal(torch.cat([part.x0 for part in parts]), whole.x0)
     assert torch.equal(torch.cat([part.ids for part in parts]), whole.ids)
     with pytest.raises(ValueError, match="shared equally"):
-        batch_at(run.pictures, run.model, replace(run.config, batch_size=7), 0)
-
-
-def test_scenes_are_shared(monkeypatch):
-    from test_scenes import discs, planner
-
-    scenes = scene_batches.SceneBatches(torch.from_numpy(discs().pixels), planner())
-    whole = scenes(12)
-    parts = []
-    for rank in range(2):
-        placed(monkeypatch, rank, scene_batches)
-        parts.append(scenes(12))
-    assert torch.equal(torch.cat([part.x0 for part in parts]), whole.x0)
-    assert torch.equal(torch.cat([part.ids for part in parts]), whole.ids)
+        picture_batches(run.model, run.pictures, replace(run.config, batch_size=7)).next_batch(0)
 
 
 def test_one_process_is_the_first_and_agrees_with_itself(monkeypatch):

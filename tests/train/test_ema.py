@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unstir.train.config import TrainConfig
 from unstir.train.ema import Average, gamma_of
 
 
@@ -33,10 +34,15 @@ def test_impossible_widths(width):
         gamma_of(width)
 
 
+class Layer(torch.nn.Linear):
+    def parts(self):
+        return {"main": self}
+
+
 def followed(values, width, batch=8):
     """The average after a parameter had these values at 8, 16, 24, … pictures."""
-    model = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
-    average = Average(model, width)
+    model = Layer(1, 1, bias=False, dtype=torch.float64)
+    average = Average(model, TrainConfig(images=1, ema=width))
     for i, value in enumerate(values, 1):
         with torch.no_grad():
             model.weight.fill_(value)
@@ -65,8 +71,8 @@ def test_starting_weights_are_forgotten_at_the_first_step():
 
 
 def test_load_copies():
-    model = torch.nn.Linear(2, 2)
-    average = Average(model, 0.1)
+    model = Layer(2, 2)
+    average = Average(model, TrainConfig(images=1, ema=0.1))
     other = {name: torch.full_like(value, 7.0) for name, value in average.weights.items()}
     average.load(other)
     average.update(model, 16, 8)

@@ -29,11 +29,13 @@ from unstir import recipes
 import unstir.train.checkpoint
 import unstir.weights.model_file
 from unstir.cli import main
-from unstir.models.diffusion import Sampling
+from unstir.models.diffusion import DiffusionConfig
 from unstir.nn.dit import DiTConfig
+from unstir.nn.text import TextConfig
+from unstir.settings import DiffusionSettings
 from unstir.train.config import TrainConfig
-from unstir.train.loop import Run
 from unstir.train.recipe import Recipe
+from unstir.train.run import Run
 
 data, root, kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 random = random.Random(int(sys.argv[4]))
@@ -41,14 +43,16 @@ random = random.Random(int(sys.argv[4]))
 
 def tiny():
     return Recipe(
-        network=DiTConfig(8, 3, patch=2, width=32, depth=1, heads=2, bottleneck=8, words=32),
+        model=DiffusionConfig(
+            DiTConfig(8, 3, patch=2, width=32, depth=1, heads=2, bottleneck=8, words=32),
+            TextConfig(290, length=12, width=32, depth=1),
+        ),
         train=TrainConfig(
             images=8 * 12 * kills, batch_size=8, warmup=100, log_every=24, sample_every=8 * 20, save_every=16,
             validation=4, best="least validation",
         ),
         prompts=("a red disc", "a blue box"),
-        sampling=Sampling(steps=2),
-        vocabulary=290, length=12, text_width=32, text_depth=1,
+        settings=DiffusionSettings(steps=2),
     )
 
 

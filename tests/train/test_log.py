@@ -72,15 +72,32 @@ def test_opening_survives_a_failing_disk(tmp_path, monkeypatch):
     assert clocks(tmp_path) == [8, 16, 24]
 
 
+def scalars(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars("loss")]
+
+
 @pytest.mark.filterwarnings("default")  # of tensorboard's own imports
 def test_tensorboard(tmp_path):
     pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     log = Log(tmp_path, 0, tensorboard=True)
     log.write(8, {"loss": 0.5})
     log.write(16, {"loss": 0.25})
     log.close()
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(8, 0.5), (16, 0.25)]
+    assert scalars(tmp_path) == [(8, 0.5), (16, 0.25)]
+
+
+@pytest.mark.filterwarnings("default")
+def test_tensorboard_keeps_the_point_where_a_run_goes_on(tmp_path):
+    pytest.importorskip("tensorboard")
+    log = Log(tmp_path, 0, tensorboard=True)
+    for images in (8, 16, 24):
+        log.write(images, {"loss": 0.5})
+    log.close()
+    again = Log(tmp_path, 16, tensorboard=True)
+    again.write(24, {"loss": 0.25})
+    again.close()
+    assert scalars(tmp_path) == [(8, 0.5), (16, 0.5), (24, 0.25)]

@@ -8,13 +8,15 @@ import torch
 
 from unstir.errors import UserError
 from unstir.image.png import load_pixels
-from unstir.models.diffusion import Sampling
+from unstir.models.description import describe
+from unstir.models.generative import final
 from unstir.models.pixels import to_model
-from unstir.train import checkpoint
-from unstir.train import run_folder as runfolder
+from unstir.settings import DiffusionSettings
+from unstir.train import checkpoint, run_file, run_folder
 from unstir.train.log import Log
 from unstir.train.loop import Diverged, train
-from unstir.train.samples import averaged, draw, sampler_grid
+from unstir.train.run_file import RunFile, read_run_file
+from unstir.train.samples import save_preview
 from unstir.weights.model_file import load_model
 
 
@@ -52,9 +54,9 @@ def test_overfits_eight_pictures(tiny, tmp_path):
     reports = finish(run)
     assert reports[-2].loss < 0.2 * reports[0].loss
     captions = [ways[0] for ways in run.pictures.captions]
-    with averaged(run) as model:
-        drawn = draw(model, captions, range(8), Sampling(steps=16, guidance_scale=1.0))
-    x0 = to_model(torch.from_numpy(np.stack(drawn)))
+    with run.evaluating() as model:
+        drawn = final(model.draw(captions, range(8), DiffusionSettings(steps=16, guidance_scale=1.0)))
+    x0 = to_model(torch.from_numpy(drawn))
     real = to_model(torch.from_numpy(run.pictures.pixels))
     error = (x0[:, None] - real[None]).square().flatten(2).mean(2)
     assert error.argmin(1).tolist() == list(range(8))  # each is the picture of its own caption …
@@ -144,8 +146,9 @@ def test_when_samples_are_drawn(tiny, tmp_path):
 def test_sampling_does_not_change_the_run(tiny, tmp_path):
     finish(tiny(tmp_path / "without", sample_every=32))
     prompts = ("a handwritten zero", "a handwritten one", "a handwritten two")
-    grid = sampler_grid(prompts, Sampling(steps=2), columns=2)
-    finish(tiny(tmp_path / "with", sample_every=32), sample=grid)
+    run = tiny(tmp_path / "with", sample_every=32)
+    plan = RunFile("digits", run.config, describe(run.model), {}, prompts, DiffusionSettings(steps=2))
+    finish(run, sample=lambda run: save_preview(run, plan))
     assert saved(tmp_path / "with") == saved(tmp_path / "without")
     files = sorted(path.name for path in (tmp_path / "with" / "samples").iterdir())
     assert files == ["000000000.png", "000000032.png", "000000064.png", "000000096.png"]
@@ -174,17 +177,42 @@ def test_a_grid_that_was_interrupted_is_drawn_when_the_run_continues(tiny, tmp_p
     assert saved(tmp_path / "whole") == saved(tmp_path / "parts")
 
 
-def test_averaged_lends_the_average_and_gives_the_weights_back(tiny, tmp_path):
+def test_evaluating_lends_the_average_and_gives_the_weights_back(tiny, tmp_path):
     run = tiny(tmp_path)
     finish(run)
     own = {name: p.detach().clone() for name, p in run.model.named_parameters()}
     assert any(not torch.equal(own[name], value) for name, value in run.average.weights.items())
-    with averaged(run) as model:
+    with run.evaluating() as model:
+        assert not model.training
         assert all(torch.equal(p, run.average.weights[name]) for name, p in model.named_parameters())
+    assert run.model.training
     assert all(torch.equal(p, own[name]) for name, p in run.model.named_parameters())
-    with pytest.raises(RuntimeError, match="on the way"), averaged(run):
+    with pytest.raises(RuntimeError, match="on the way"), run.evaluating():
         raise RuntimeError("on the way")
     assert all(torch.equal(p, own[name]) for name, p in run.model.named_parameters())
+    assert run.model.training
+
+
+def test_everything_that_looks_at_a_model_sees_it_in_evaluation_mode(tiny, tmp_path):
+    modes = []
+    run = tiny(tmp_path, sample_every=48)
+    finish(run, measure=lambda run: modes.append(run.model.training) or {})
+    assert modes == [False] * 3
+    assert run.model.training
+
+
+def test_a_run_can_be_reset(tiny, tmp_path):
+    """Back at the beginning it goes the same way again, with the weights it had."""
+    run = tiny(tmp_path / "again")
+    weights = {name: value.clone() for name, value in run.model.state_dict().items()}
+    for _ in range(3):
+        run.step()
+    run.model.load_state_dict(weights)
+    run.reset()
+    assert (run.images_seen, run.best, run.seconds) == (0, None, 0.0)
+    finish(run)
+    finish(tiny(tmp_path / "whole"))
+    assert saved(tmp_path / "again") == saved(tmp_path / "whole")
 
 
 def test_reports(tiny, tmp_path):
@@ -198,26 +226,25 @@ def test_reports(tiny, tmp_path):
 
 
 def begun(run):
-    runfolder.write_plan(
-        run.folder,
-        run.model,
-        run.config,
-        data="digits",
-        prompts=("a handwritten zero",),
-        sampling=Sampling(steps=3, interval=(0.1, 0.9)),
+    RunFile(
+        data="far/away/digits",
+        train=run.config,
+        model=describe(run.model),
         notes={"name": "eight"},
-    )
-    run.pictures.save(run.folder / runfolder.PICTURES)
-    return runfolder.open_run(run.folder, "cpu")
+        prompts=("a handwritten zero",),
+        settings=DiffusionSettings(steps=3, interval=(0.1, 0.9)),
+    ).write(run.folder)
+    run.pictures.save(run.folder / run_folder.PICTURES)
+    return run_folder.open_run(run.folder, "cpu")
 
 
 def test_a_run_opened_from_its_folder_is_the_run_that_was_begun(tiny, tmp_path):
     finish(tiny(tmp_path / "whole"))
     opened, plan = begun(tiny(tmp_path / "run"))
     finish(opened, stop=stop_at(opened, 24))
-    assert plan == runfolder.read_plan(tmp_path / "run")
-    assert plan.sampling.interval == (0.1, 0.9)
-    again, _ = runfolder.open_run(tmp_path / "run", "cpu")
+    assert plan == read_run_file(tmp_path / "run")
+    assert plan.settings.interval == (0.1, 0.9)
+    again, _ = run_folder.open_run(tmp_path / "run", "cpu")
     finish(again)
     assert saved(tmp_path / "run") == saved(tmp_path / "whole")
 
@@ -225,17 +252,18 @@ def test_a_run_opened_from_its_folder_is_the_run_that_was_begun(tiny, tmp_path):
 def test_export_writes_a_model_of_the_averaged_weights(tiny, tmp_path):
     run, plan = begun(tiny(tmp_path))
     finish(run)
-    runfolder.export(run, plan)
+    run_folder.export(run, plan)
     loaded = load_model(tmp_path, dtype=torch.float32)
-    assert loaded.path == tmp_path / runfolder.MODEL
+    assert loaded.path == tmp_path / run_folder.MODEL
     for name, parameter in loaded.model.named_parameters():
         assert torch.equal(parameter, run.average.weights[name].half().float()), name
-    assert loaded.sampling == plan.sampling
+    assert loaded.settings == plan.settings
+    # The name of the data alone: a model that is shared does not say where its pictures lie.
     assert loaded.notes == {"name": "eight", "images": 96, "images_seen": 96, "data": "digits"}
     assert loaded.model.config == run.model.config
-    with averaged(run) as model:
-        wanted = draw(model, ["a handwritten one"], [3], plan.sampling)[0]
-    got = draw(loaded.model, ["a handwritten one"], [3], loaded.sampling)[0]
+    with run.evaluating() as model:
+        wanted = final(model.draw(["a handwritten one"], [3], plan.settings))
+    got = final(loaded.model.draw(["a handwritten one"], [3], loaded.settings))
     assert np.abs(wanted.astype(int) - got.astype(int)).max() <= 8  # float16 weights round a little
 
 
@@ -254,26 +282,26 @@ def test_where_a_run_may_begin(tmp_path, names, free):
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    assert runfolder.is_free(tmp_path) is free
-    assert runfolder.is_free(tmp_path / "not there")
+    assert run_folder.is_free(tmp_path) is free
+    assert run_folder.is_free(tmp_path / "not there")
 
 
 def test_the_plan_is_json_that_people_can_read(tiny, tmp_path):
     run = tiny(tmp_path)
     begun(run)
-    text = (tmp_path / runfolder.PLAN).read_text()
+    text = (tmp_path / run_file.NAME).read_text()
     assert json.loads(text)["train"]["images"] == 96
     assert text.count("\n") > 20
 
 
 def test_two_processes_never_train_in_one_folder(tmp_path):
     with (
-        runfolder.exclusive(tmp_path),
+        run_folder.exclusive(tmp_path),
         pytest.raises(UserError, match="another process"),
-        runfolder.exclusive(tmp_path),
+        run_folder.exclusive(tmp_path),
     ):
         pass
-    with runfolder.exclusive(tmp_path):
+    with run_folder.exclusive(tmp_path):
         pass
 
 

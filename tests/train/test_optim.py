@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from unstir.nn.init import hidden_matrices
 from unstir.train.config import TrainConfig
-from unstir.train.optim import Optimiser, is_hidden_matrix
+from unstir.train.optim import Optimiser
 
 
 def with_gradients(model, seed):
@@ -32,7 +33,7 @@ def test_muon_takes_the_matrices_inside_blocks_and_nothing_else(tiny, tmp_path):
     muon = {name for name, keys in kinds.items() if keys == {"momentum_buffer"}}
     assert {name for name, keys in kinds.items() if keys == {"step", "exp_avg", "exp_avg_sq"}} == kinds.keys() - muon
     inside = {name for name, p in parameters.items() if ".blocks." in name and p.ndim == 2 and "table" not in name}
-    # The level embedding's layers are called up and down like the U-Net's, so Muon takes those two too.
+    # The two layers of the level embedding lie between hidden widths as well, and say so.
     assert muon == inside | {"network.level.up.weight", "network.level.down.weight"}
     assert any(name.startswith("text.") for name in muon)
     for outside in ("network.out.weight", "network.embed.weight", "network.squeeze.weight", "text.embed.weight"):
@@ -46,21 +47,31 @@ def test_adamw_alone_takes_everything(tiny, tmp_path):
     assert all(keys == {"step", "exp_avg", "exp_avg_sq"} for keys in quantities(run.optimisers["main"]).values())
 
 
-@pytest.mark.parametrize(
-    ("name", "shape", "taken"),
-    [
-        ("network.blocks.0.mlp.weight", (64, 32), True),
-        ("network.down.1.linear.weight", (16, 16), True),
-        ("network.up.1.conv.weight", (16, 16, 3, 3), False),
-        ("network.blocks.0.mlp.bias", (64,), False),
-        ("network.blocks.0.gate.weight", (64, 8), False),  # no matrix between hidden widths: 8 is a head count
-        ("network.blocks.0.table", (64, 64), False),
-        ("text.embed.weight", (300, 32), False),
-        ("network.downward.weight", (32, 32), False),
-    ],
-)
-def test_hidden_matrix(name, shape, taken):
-    assert is_hidden_matrix(name, torch.nn.Parameter(torch.zeros(shape))) is taken
+class Layers(torch.nn.Module):
+    hidden_matrices = True
+
+    def __init__(self):
+        super().__init__()
+        self.mlp = torch.nn.Linear(32, 64)
+        self.square = torch.nn.Linear(16, 16, bias=False)
+        self.conv = torch.nn.Conv2d(16, 16, 3)
+        self.gate = torch.nn.Linear(64, 8)  # no matrix between hidden widths: 8 is a head count
+        self.table = torch.nn.Parameter(torch.zeros(64, 64))
+
+
+def test_a_network_names_its_hidden_matrices():
+    """By the classes of its layers, whatever their attributes are called."""
+    network = torch.nn.ModuleDict(
+        {"embed": torch.nn.Embedding(300, 32), "any": torch.nn.Sequential(Layers(), Layers())}
+    )
+    network["downward"] = torch.nn.Linear(32, 32)
+    assert sorted(hidden_matrices(network)) == [
+        "any.0.mlp.weight",
+        "any.0.square.weight",
+        "any.1.mlp.weight",
+        "any.1.square.weight",
+    ]
+    assert sorted(hidden_matrices(network["any"][0])) == ["mlp.weight", "square.weight"]
 
 
 @pytest.mark.parametrize("kind", ["muon", "adamw"])
@@ -103,7 +114,7 @@ def test_load_copies(tiny, tmp_path):
 def test_step_scales_the_rate():
     model = torch.nn.Linear(4, 4)
     config = TrainConfig(images=1, optimiser="adamw", adamw_lr=0.1)
-    optimiser = Optimiser(model, config)
+    optimiser = Optimiser(model, config.part("main"))
     before = model.weight.detach().clone()
     with_gradients(model, 0)
     optimiser.step(0.25)

@@ -1,4 +1,4 @@
-"""Which pictures come next: a pure function of the seed and of how many were seen, so that a run can be continued."""
+"""The order of the training pictures: a function of the seed and of how many were seen, so that a run can resume."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""Drawn pictures with exact captions: what a small model learns in minutes, and `shapes_check` judges exactly.
+"""Drawn pictures with exact captions, which a small model learns in minutes and `shapes_check` scores exactly.
 
 `shapes_scene` holds the words (grammar, colours, forms, what is held out), `shapes_draw` the drawing.
 """

@@ -89,7 +89,9 @@ def _value(value: Any, hint: Any) -> Any:
     if value is None and NoneType in options:
         return None
     nested = [option for option in options if is_dataclass(option) and isinstance(option, type)]
-    if isinstance(value, dict) and nested:
+    if nested and not isinstance(value, dict):
+        raise ValueError(f"there is {value!r} where a {' or a '.join(kind.__name__ for kind in nested)} should be")
+    if nested:
         if len(nested) == 1:
             return dataclass_from(nested[0], {k: v for k, v in value.items() if k != "kind" or _has_kind(nested[0])})
         kind = NETWORKS.get(str(value.get("kind")))

@@ -41,7 +41,7 @@ def split(pictures: Pictures, config: TrainConfig) -> tuple[Rows, Rows]:
         raise ValueError(f"{config.validation} of {count} pictures cannot be held back: none would be left to learn")
     if config.validation_by == "row":
         return _split_rows(count, config.validation, config.seed)
-    contents = pictures.content_ids()
+    contents = np.unique(pictures.content_ids, return_inverse=True)[1]
     shuffled = order(count, derive_seed(config.seed, VALIDATION), 0, count)
     first = np.unique(contents[shuffled], return_index=True)[1]
     chosen = contents[shuffled[np.sort(first)]]  # every content once, in shuffled order

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import torch
 
 from unstir.data.named import open_named
-from unstir.data.pictures import Pictures, pack
+from unstir.data.packing import pack
+from unstir.data.pictures import Pictures
 from unstir.errors import UserError
 from unstir.models.description import describe
 from unstir.models.diffusion import Diffusion
@@ -108,7 +109,7 @@ def begin_automatic(at: Beginning, kind: str = "diffusion", size: SizeName | Non
 
 
 def begin_recipe(at: Beginning, recipe: Recipe, name: str, start: Path | None = None) -> None:
-    """Begin a run by a recipe. start: a model to fine-tune."""
+    """Begin a run by a recipe. name: what it is called.  start: a model to fine-tune."""
     recipe = recipe.with_train(seed=at.seed)
     if start is not None and paradigm(recipe.kind).settings is None:
         raise UserError(f"the recipe {name} trains no model that draws, and fine-tunes none; leave out --from")

@@ -50,7 +50,8 @@ class Loaded(Generic[S]):
 
     settings: its defaults.
     notes: name, training, words, …
-    few: whether these are its weights for few steps.
+    few: whether these are its few-step weights.
+    few_up_to: up to how many steps its file has few-step weights for; 0: it has none.
     """
 
     model: Any
@@ -59,6 +60,7 @@ class Loaded(Generic[S]):
     path: Path
     kind: Paradigm
     few: bool = False
+    few_up_to: int = 0
 
     @property
     def title(self) -> str:
@@ -169,7 +171,8 @@ def load_model(
     header = _header(path)
     try:
         few = header.get("few") or {}
-        wanted = steps is not None and bool(few) and steps <= int(few["most"])
+        up_to = int(few["most"]) if few else 0
+        wanted = steps is not None and steps <= up_to
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} has settings or weights that make no sense: {error}") from None
     # The change is added in float32 to the weights as stored: rounded twice they would be neither one nor the other.
@@ -183,7 +186,7 @@ def load_model(
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} has settings or weights that make no sense: {error}") from None
     network: Any = model.to(dtype=dtype)  # type: ignore[attr-defined]
-    return Loaded(network, settings, header.get("notes", {}), path, kind, few=wanted)
+    return Loaded(network, settings, header.get("notes", {}), path, kind, wanted, up_to)
 
 
 def few_step_weights(path: Path) -> FewSteps | None:
@@ -235,7 +238,7 @@ def _opened(path: Path, header: dict[str, Any], device: str, dtype: torch.dtype)
     scales = {name for name in names if name.startswith(SCALE_PREFIX)}
     try:
         kind = described_kind(header)
-        with torch.device("meta"), _within({tuple(value.shape) for value in stored.values()}, len(stored)):
+        with torch.device("meta"), _within(len(stored), sum(value.numel() for value in stored.values())):
             model = build(header)
     except (ValueError, KeyError, TypeError, ArithmeticError, RuntimeError) as error:
         # The last two come from sizes that make no sense: a patch of 0, a negative width.
@@ -264,20 +267,21 @@ def _opened(path: Path, header: dict[str, Any], device: str, dtype: torch.dtype)
 
 
 @contextmanager
-def _within(shapes: set[tuple[int, ...]], count: int) -> Iterator[None]:
-    """While a model is laid out: ValueError as soon as it has a weight of another shape, or more weights than these.
+def _within(weights: int, numbers: int) -> Iterator[None]:
+    """While a model is laid out: ValueError as soon as it is much larger than what the file holds.
 
-    A header may claim any number of layers, of any size; to lay them out would take for ever.
+    A header may claim any number of layers, of any size; to lay them out would take for ever. Which weights do not fit
+    is said afterwards, by their whole names.
+    weights, numbers: of the file.
     """
-    seen = 0
+    left = [2 * weights + 100, 2 * numbers + 1_000_000]
 
-    def check(_module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        nonlocal seen
-        if parameter is None:
-            return
-        seen += 1
-        if tuple(parameter.shape) not in shapes or seen > count:
-            raise ValueError(f"the file holds no weight {name} of shape {tuple(parameter.shape)}, or too few of them")
+    def check(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is not None:
+            left[0] -= 1
+            left[1] -= parameter.numel()
+        if min(left) < 0:
+            raise ValueError(f"its header claims far more weights than the {weights} that it holds")
 
     hook = register_module_parameter_registration_hook(check)
     try:

@@ -2,6 +2,7 @@ import json
 import os
 import pickle
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from unstir.errors import UserError
-from unstir.models.diffusion import Diffusion, DiffusionConfig, Sampling
+from unstir.models.diffusion import Diffusion, DiffusionConfig
 from unstir.nn.dit import DiTConfig
 from unstir.nn.init import initialise
 from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
+from unstir.settings import DiffusionSettings
 from unstir.text.tokenizer import Tokenizer
 from unstir.weights.int8 import dequantize, quantize
 from unstir.weights.model_file import (
@@ -48,11 +50,12 @@ def model_of(network="dit"):
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "model.safetensors"
-    save_model(path, model_of(), sampling=Sampling(steps=7, interval=(0.1, 0.9)), notes={"name": "tést", "n": [1, 2]})
+    settings = DiffusionSettings(steps=7, interval=(0.1, 0.9))
+    save_model(path, model_of(), settings=settings, notes={"name": "tést", "n": [1, 2]})
     return path
 
 
-def told(path):
+def refused(path):
     """The message of the UserError, which must be one sentence that names the file."""
     with pytest.raises(UserError) as caught:
         load_model(path)
@@ -94,15 +97,15 @@ def test_it_draws_the_same_pictures(tmp_path):
     copy = load_model(tmp_path / "m.safetensors", dtype=torch.float32).model
     results = []
     for one in (model, copy):
-        *_, last = one.sample(one.shape, one.encode(["a red circle"]), [5], Sampling(steps=3))
+        *_, last = one.sample(one.encode(["a red circle"]), [5], DiffusionSettings(steps=3))
         results.append(last.x0)
     assert torch.equal(*results)
     assert results[0].std() > 0
 
 
-def test_sampling_and_notes_travel_along(saved):
+def test_settings_and_notes_travel_along(saved):
     loaded = load_model(saved)
-    assert loaded.sampling == Sampling(steps=7, interval=(0.1, 0.9))
+    assert loaded.settings == DiffusionSettings(steps=7, interval=(0.1, 0.9))
     assert loaded.notes == {"name": "tést", "n": [1, 2]}
 
 
@@ -167,11 +170,11 @@ def test_weights_are_read_by_memory_map(saved, monkeypatch):
 
 
 def test_a_missing_file(tmp_path):
-    assert "there is no model" in told(tmp_path / "nothing.safetensors")
+    assert "there is no model" in refused(tmp_path / "nothing.safetensors")
 
 
 def test_a_folder_without_a_model(tmp_path):
-    assert "holds no model.safetensors" in told(tmp_path)
+    assert "holds no model.safetensors" in refused(tmp_path)
 
 
 def test_a_pickle_under_another_name_is_refused_and_not_run(tmp_path):
@@ -181,9 +184,9 @@ def test_a_pickle_under_another_name_is_refused_and_not_run(tmp_path):
 
     path = tmp_path / "model.safetensors"
     path.write_bytes(pickle.dumps(Trap()))
-    assert "pickled checkpoints" in told(path)
+    assert "pickled checkpoints" in refused(path)
     torch.save({"weight": torch.zeros(3)}, path)
-    assert "pickled checkpoints" in told(path)
+    assert "pickled checkpoints" in refused(path)
     assert not (tmp_path / "sprung").exists()
 
 
@@ -191,15 +194,15 @@ def test_a_pickle_under_another_name_is_refused_and_not_run(tmp_path):
 def test_a_truncated_file(saved, keep):
     content = saved.read_bytes()
     saved.write_bytes(content[: int(len(content) * keep) if 0 < keep < 1 else keep])
-    assert "not a readable safetensors file" in told(saved)
+    assert "not a readable safetensors file" in refused(saved)
 
 
 def test_other_peoples_safetensors(tmp_path):
     path = tmp_path / "foreign.safetensors"
     save_file({"unet.conv_in.weight": torch.zeros(3, 3)}, path, metadata={"format": "pt"})
-    assert "no unstir model" in told(path)
+    assert "no unstir model" in refused(path)
     save_file({"a": torch.zeros(1)}, path)
-    assert "no unstir model" in told(path)
+    assert "no unstir model" in refused(path)
 
 
 def rewrite(path, change=lambda header: None, tensors=lambda tensors: None):
@@ -237,14 +240,31 @@ def rewrite(path, change=lambda header: None, tensors=lambda tensors: None):
 )
 def test_a_header_that_describes_nothing_we_know(saved, change):
     rewrite(saved, change)
-    assert len(told(saved)) > 20
+    assert len(refused(saved)) > 20
 
 
 def test_a_header_of_another_architecture(saved):
     rewrite(saved, lambda header: header["config"]["network"].update(depth=3))
-    assert "does not hold the weights" in told(saved)
+    assert "does not hold the weights" in refused(saved)
     rewrite(saved, lambda header: header["config"]["network"].update(depth=1, bottleneck=16))
-    assert "has the shape" in told(saved)
+    assert "has the shape" in refused(saved)
+
+
+@pytest.mark.parametrize(
+    ("part", "claim"),
+    [
+        ("text", {"depth": 10**9}),
+        ("network", {"depth": 10**7}),
+        ("network", {"width": 2**40}),
+        ("text", {"width": 2**40}),
+    ],
+)
+def test_a_header_that_claims_more_than_the_file_holds(saved, part, claim):
+    """It is refused before the layers are laid out, not after hours."""
+    rewrite(saved, lambda header: header["config"][part].update(claim))
+    began = time.monotonic()
+    assert "describes a model that cannot be built" in refused(saved)
+    assert time.monotonic() - began < 5
 
 
 def test_missing_additional_and_misshapen_weights(saved):
@@ -253,22 +273,22 @@ def test_missing_additional_and_misshapen_weights(saved):
 
     content = saved.read_bytes()
     rewrite(saved, tensors=drop)
-    assert "network.out.bias" in told(saved)
+    assert "network.out.bias" in refused(saved)
     saved.write_bytes(content)
     rewrite(saved, tensors=lambda tensors: tensors.update(extra=torch.zeros(1)))
-    assert "extra" in told(saved)
+    assert "extra" in refused(saved)
     saved.write_bytes(content)
     rewrite(saved, tensors=lambda tensors: tensors.update({"network.out.bias": torch.zeros(3)}))
-    assert "network.out.bias has the shape (3,)" in told(saved)
+    assert "network.out.bias has the shape (3,)" in refused(saved)
 
 
 def test_a_header_length_beyond_all_reason(saved):
     content = saved.read_bytes()
     saved.write_bytes(struct.pack("<Q", 2**62) + content[8:])
-    assert "not a readable safetensors file" in told(saved)
+    assert "not a readable safetensors file" in refused(saved)
 
 
-def test_eight_bits(tmp_path):
+def test_int8(tmp_path):
     rows = torch.randn(96, 64, generator=torch.manual_seed(0)) * torch.logspace(-6, 3, 96)[:, None]
     small = torch.randn(8, 8, generator=torch.manual_seed(1))
     stored = quantize({"a": rows, "b": small, "empty": torch.zeros(64, 64)})
@@ -286,18 +306,18 @@ def test_one_file_for_many_steps_and_for_few(tmp_path):
     name = "blocks.0.attention.qkv.weight"
     rows, columns = dict(model.network.named_parameters())[name].shape
     generator = torch.manual_seed(2)
-    deltas = {name: (torch.randn(2, columns, generator=generator), torch.randn(rows, 2, generator=generator))}
-    few = FewSteps(6, Sampling(steps=4, guidance_scale=1.0, sampler="ddim"), deltas)
+    lora = {name: (torch.randn(2, columns, generator=generator), torch.randn(rows, 2, generator=generator))}
+    few = FewSteps(6, DiffusionSettings(steps=4, guidance_scale=1.0, sampler="ddim"), lora)
     path = tmp_path / "both.safetensors"
-    save_model(path, model, sampling=Sampling(steps=24), few=few)
+    save_model(path, model, settings=DiffusionSettings(steps=24), few=few)
     many, alike, quick = (load_model(path, dtype=torch.float32, steps=steps) for steps in (None, 7, 4))
     assert (many.few, alike.few, quick.few) == (False, False, True)
-    assert many.sampling.steps == alike.sampling.steps == 24
-    assert quick.sampling == few.sampling
+    assert many.settings.steps == alike.settings.steps == 24
+    assert quick.settings == few.settings
     for key, weight in many.model.named_parameters():
         other = dict(quick.model.named_parameters())[key]
         if key == f"network.{name}":
-            a, b = deltas[name]
+            a, b = lora[name]
             assert torch.allclose(other, weight + b @ a, atol=0.05)
             assert not torch.allclose(other, weight, atol=0.05)
         else:
@@ -306,7 +326,7 @@ def test_one_file_for_many_steps_and_for_few(tmp_path):
 
 
 def test_a_change_that_does_not_fit_is_one_sentence(tmp_path):
-    few = FewSteps(6, Sampling(), {"blocks.9.attention.qkv.weight": (torch.zeros(2, 8), torch.zeros(8, 2))})
+    few = FewSteps(6, DiffusionSettings(), {"blocks.9.attention.qkv.weight": (torch.zeros(2, 8), torch.zeros(8, 2))})
     save_model(tmp_path / "odd.safetensors", model_of(), few=few)
     load_model(tmp_path / "odd.safetensors")
     with pytest.raises(UserError, match="does not fit"):
@@ -327,10 +347,10 @@ def test_what_ships_has_a_name(saved, tmp_path, monkeypatch):
 
 def test_the_change_for_few_steps_is_read_back(saved, tmp_path):
     assert few_step_weights(saved) is None
-    deltas = {"blocks.0.mlp.up.weight": (torch.randn(2, 4).half().float(), torch.randn(3, 2).half().float())}
-    few = FewSteps(6, Sampling(steps=4), deltas)
+    lora = {"blocks.0.mlp.up.weight": (torch.randn(2, 4).half().float(), torch.randn(3, 2).half().float())}
+    few = FewSteps(6, DiffusionSettings(steps=4), lora)
     save_model(tmp_path / "few.safetensors", model_of(), few=few)
     got = few_step_weights(tmp_path / "few.safetensors")
-    assert (got.most, got.sampling) == (6, Sampling(steps=4))
-    for kept, part in zip(got.deltas["blocks.0.mlp.up.weight"], deltas["blocks.0.mlp.up.weight"], strict=True):
+    assert (got.most, got.settings) == (6, DiffusionSettings(steps=4))
+    for kept, part in zip(got.lora["blocks.0.mlp.up.weight"], lora["blocks.0.mlp.up.weight"], strict=True):
         assert torch.equal(kept.float(), part)

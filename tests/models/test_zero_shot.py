@@ -1,4 +1,4 @@
-"""Finding, classifying and going in a direction, on vectors that can be told by heart."""
+"""Search, classification and text directions, on vectors whose results are known."""
 
 import pytest
 import torch
@@ -48,7 +48,7 @@ def test_class_vectors_are_means_over_templates():
     torch.testing.assert_close(classes[1], both / both.norm())
     torch.testing.assert_close(class_embeddings(model, TEXTS), model.embed_words(TEXTS))
     for templates in ([], ["a picture"], ["{}", "{ }"]):
-        with pytest.raises(ValueError, match="where its label goes"):
+        with pytest.raises(ValueError, match="where the label goes"):
             class_embeddings(model, ["circle"], templates)
 
 

@@ -3,11 +3,10 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from unstir.models.generative import final
 from unstir.recipes.icons import CONCEPTS, STYLE_WORDS
-from unstir.train.samples import draw
 from unstir.weights.model_file import DEFAULT, load_model
 
 
@@ -18,7 +17,7 @@ def loaded():
 
 def drawn(loaded, prompt, seeds=range(3)):
     """Colour (mean over visible pixels, 0 … 255) and the share of pixels that are visible, over a few seeds."""
-    pictures = np.stack(draw(loaded.model, [prompt] * len(seeds), list(seeds), loaded.sampling)).astype(float)
+    pictures = final(loaded.model.draw([prompt] * len(seeds), list(seeds), loaded.settings)).astype(float)
     alpha = pictures[..., 3:] / 255
     return (pictures[..., :3] * alpha).sum((0, 1, 2)) / alpha.sum(), alpha.mean()
 

@@ -1,6 +1,7 @@
-"""`unstir tune`: from a model that draws in many steps to one that draws in four."""
+"""`unstir distill`: from a model that draws in many steps to one that draws in four."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,26 +10,28 @@ import torch
 from unstir import recipes
 from unstir.cli import main
 from unstir.image.png import load_pixels
-from unstir.models.diffusion import Sampling
+from unstir.models.diffusion import DiffusionConfig
 from unstir.nn.dit import DiTConfig
-from unstir.train import checkpoint
-from unstir.train import run_folder as runfolder
+from unstir.nn.text import TextConfig
+from unstir.settings import DiffusionSettings
+from unstir.train import checkpoint, run_folder
 from unstir.train.config import TrainConfig
+from unstir.train.distillation import FEW_STEPS, TEACHER
+from unstir.train.loop import train
 from unstir.train.recipe import Recipe
-from unstir.train.tuning import FEW
+from unstir.train.run_file import read_run_file
 from unstir.weights.model_file import load_model
 
 
 def tiny():
     return Recipe(
-        network=DiTConfig(8, 3, patch=2, width=32, depth=1, heads=2, bottleneck=8, words=32),
+        model=DiffusionConfig(
+            DiTConfig(8, 3, patch=2, width=32, depth=1, heads=2, bottleneck=8, words=32),
+            TextConfig(vocabulary=290, length=12, width=32, depth=1),
+        ),
         train=TrainConfig(images=960, batch_size=8, warmup=16, log_every=240, sample_every=960, save_every=480),
         prompts=("a red disc", "a blue box"),
-        sampling=Sampling(steps=6, guidance_scale=1.5),
-        vocabulary=290,
-        length=12,
-        text_width=32,
-        text_depth=1,
+        settings=DiffusionSettings(steps=6, guidance_scale=1.5),
     )
 
 
@@ -42,14 +45,14 @@ def trained(photos, tmp_path_factory):
     return folder
 
 
-def test_tuned_on_the_pictures_of_its_own_run(call, trained, tmp_path):
+def test_distilled_on_the_pictures_of_its_own_run(call, trained, tmp_path):
     run = tmp_path / "few"
-    code, _, said = call("tune", trained, "--from", trained, "--run", run, "--budget", "5s")
+    code, _, said = call("distill", trained, "--from", trained, "--run", run, "--budget", "5s")
     assert code == 0, said
-    assert "which draws in 6 steps with guidance 1.5, to draw in 4 without" in said
+    assert "which draws in 6 steps with guidance 1.5, to 4 steps without" in said
     before, after = load_model(trained, dtype=torch.float32), load_model(run, dtype=torch.float32)
-    assert after.sampling == FEW == Sampling(steps=4, guidance_scale=1.0, sampler="blend")
-    assert after.notes["tuned from"] == str(trained)
+    assert after.settings == FEW_STEPS == DiffusionSettings(steps=4, guidance_scale=1.0, sampler="blend")
+    assert after.notes["distilled from"] == trained.name
     assert after.model.config == before.model.config
     changed = {
         name
@@ -64,21 +67,24 @@ def test_tuned_on_the_pictures_of_its_own_run(call, trained, tmp_path):
     assert all(name.startswith("student.network.") for name in checkpoint.load(run).group("model"))
 
 
-def test_tuned_on_a_folder_stopped_and_continued(call, trained, photos, tmp_path):
+def test_distilled_on_a_folder_stopped_and_continued(call, trained, photos, tmp_path):
+    begun = tmp_path / "begun" / "r"
+    assert call("distill", photos, "--from", trained / "model.safetensors", "--run", begun, "--budget", "3s")[0] == 0
+    plan = read_run_file(begun)
+    assert plan.train.budget == 3
+    # The clock ends a run with a budget; two runs that are to be compared have a number of pictures.
+    plan = replace(plan, train=replace(plan.train, budget=None, images=10 * plan.train.batch_size))
     whole, parts = tmp_path / "whole" / "r", tmp_path / "parts" / "r"
-    assert call("tune", photos, "--from", trained / "model.safetensors", "--run", whole, "--budget", "3s")[0] == 0
-    plan = runfolder.read_plan(whole)
-    parts.mkdir(parents=True)
-    for name in (runfolder.PLAN, runfolder.TEACHER):
-        shutil.copy(whole / name, parts / name)
-    shutil.copytree(whole / runfolder.PICTURES, parts / runfolder.PICTURES)
-    from unstir.train.loop import train
-
-    run, _ = runfolder.open_run(parts, "cpu")
+    for folder in (whole, parts):
+        plan.write(folder)
+        shutil.copy(begun / TEACHER, folder / TEACHER)
+        shutil.copytree(begun / run_folder.PICTURES, folder / run_folder.PICTURES)
+    assert call("distill", photos, "--from", "whatever", "--run", whole)[0] == 0
+    run, _ = run_folder.open_run(parts, "cpu")
     list(train(run, stop=lambda: run.images_seen >= plan.train.images // 2))
-    code, _, said = call("tune", photos, "--from", "whatever", "--run", parts)
+    code, _, said = call("tune", photos, "--from", "whatever", "--run", parts)  # the former name of the command
     assert code == 0
-    assert "continuing the run" in said
+    assert "resuming the run" in said
     assert (parts / checkpoint.NAME).read_bytes() == (whole / checkpoint.NAME).read_bytes()
     for (name, a), (_, b) in zip(
         load_model(whole).model.named_parameters(), load_model(parts).model.named_parameters(), strict=True
@@ -88,18 +94,18 @@ def test_tuned_on_a_folder_stopped_and_continued(call, trained, photos, tmp_path
 
 def test_refusals(refused, trained, photos, tmp_path):
     run = tmp_path / "r"
-    assert "there is no model" in refused("tune", photos, "--from", tmp_path / "none", "--run", run)
+    assert "there is no model" in refused("distill", photos, "--from", tmp_path / "none", "--run", run)
     assert not run.exists()
-    assert "--budget" in refused("tune", photos, "--from", trained, "--run", run, "--budget", "soon")
+    assert "--budget" in refused("distill", photos, "--from", trained, "--run", run, "--budget", "soon")
     shutil.copytree(trained, tmp_path / "other")
     pixels = np.zeros((2, 16, 16, 3), np.uint8)
     from unstir.data.pictures import Pictures
 
     Pictures(pixels, [("a",), ("b",)], ["a", "b"], [{}, {}]).save(tmp_path / "other" / "pictures")
-    said = refused("tune", tmp_path / "other", "--from", trained, "--run", run)
+    said = refused("distill", tmp_path / "other", "--from", trained, "--run", run)
     assert "the model draws 8×8 pixels with 3 channels" in said
-    assert not runfolder.exists(run)
-    (run / runfolder.TEACHER).unlink(missing_ok=True)
+    assert not run_folder.exists(run)
+    (run / TEACHER).unlink(missing_ok=True)
     assert main(["tune", str(trained), "--from", str(trained), "--run", str(run), "--budget", "1s"]) == 0
-    (run / runfolder.TEACHER).unlink()
-    assert "there is no model" in refused("tune", trained, "--from", trained, "--run", run)
+    (run / TEACHER).unlink()
+    assert "there is no model" in refused("distill", trained, "--from", trained, "--run", run)

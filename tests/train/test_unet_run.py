@@ -1,27 +1,28 @@
 """The network that people train by default, on more than one thread: stopped and continued, to the same bits."""
 
 import torch
+from recipe_runs import run_of_recipe
 
 from unstir.data.digits import digits
+from unstir.models.diffusion import DiffusionConfig
+from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
 from unstir.train import checkpoint
 from unstir.train.config import TrainConfig
 from unstir.train.loop import train
-from unstir.train.new_run import new_run
 from unstir.train.recipe import Recipe
 
 
 def a_run(folder):
     recipe = Recipe(
-        network=UNetConfig(16, 3, widths=(16, 32), blocks=(1, 1), attend=(False, True), head=16, words=32, vector=32),
+        model=DiffusionConfig(
+            UNetConfig(16, 3, widths=(16, 32), blocks=(1, 1), attend=(False, True), head=16, words=32, vector=32),
+            TextConfig(vocabulary=300, length=12, width=32, depth=1),
+        ),
         train=TrainConfig(images=640, batch_size=32, warmup=64, save_every=64, log_every=64),
         prompts=("a handwritten zero",),
-        vocabulary=300,
-        length=12,
-        text_width=32,
-        text_depth=1,
     )
-    return new_run(recipe, digits(size=16).take(range(64)), folder)
+    return run_of_recipe(recipe, digits(size=16).take(range(64)), folder)
 
 
 def tensors(folder):

@@ -1,4 +1,4 @@
-"""Few steps: the aim is the step solved for x0, and a low-rank change learns to take it."""
+"""Step distillation: the target is the step solved for x0, and a LoRA learns to take it."""
 
 import pytest
 import torch
@@ -6,13 +6,13 @@ from test_consistency import tiny
 
 from unstir.diffusion.sampler import levels_of, step_to
 from unstir.diffusion.schedule import named_schedule
-from unstir.models.diffusion import Sampling
 from unstir.models.step_distillation import StepDistillation, TrajectorySegments, x0_target
 from unstir.nn.lora import lora_weights, merge_lora
+from unstir.settings import DiffusionSettings
 
 
 @pytest.mark.parametrize("name", ["flow", "cosine", "linear-beta"])
-def test_a_step_towards_the_aim_lands_there(name):
+def test_a_step_towards_the_target_lands_there(name):
     schedule = named_schedule(name)
     levels = levels_of(schedule, [0.9, 0.35, 0.0])
     xt, xs = torch.randn(2, 3, 4, 4, generator=torch.manual_seed(0), dtype=torch.float64)[:, None]
@@ -21,18 +21,18 @@ def test_a_step_towards_the_aim_lands_there(name):
         assert torch.allclose(step_to(x0, xt, levels[i], levels[i + 1]), xs, atol=1e-9)
 
 
-def test_four_strides_learn_a_path_of_twelve_steps():
+def test_four_steps_learn_a_trajectory_of_twelve():
     teacher, student = tiny(5), tiny(5)
     seeds, prompts = list(range(8)), ["a red disc", "a blue box"] * 4
     cond = teacher.encode(prompts)
     marks = []
-    for step in teacher.sample((3, 8, 8), cond, seeds, Sampling(12, "ddim", 2.0)):
+    for step in teacher.sample(cond, seeds, DiffusionSettings(12, "ddim", 2.0)):
         if step.i % 3 == 0:
             marks.append(step.xt.clone())
     marks.append(step.x0)
     before = {name: p.clone() for name, p in student.named_parameters()}
-    fewer = StepDistillation(student, rank=8)
-    optimiser = torch.optim.Adam(fewer.learning, 5e-3)
+    distillation = StepDistillation(student, rank=8)
+    optimiser = torch.optim.Adam(distillation.learning, 5e-3)
     ids = teacher.tokenize(prompts)
     batch = TrajectorySegments(
         torch.cat(marks[:4]),
@@ -43,21 +43,21 @@ def test_four_strides_learn_a_path_of_twelve_steps():
     )
 
     def error(model):
-        *_, last = model.sample((3, 8, 8), model.encode(prompts), seeds, Sampling(4, "ddim", 1.0))
+        *_, last = model.sample(model.encode(prompts), seeds, DiffusionSettings(4, "ddim", 1.0))
         return (last.x0 - marks[-1]).square().mean().item()
 
     at_first = error(tiny(5))
     for _ in range(150):
-        ((_, loss),) = fewer.losses(batch, torch.Generator())
+        ((_, loss),) = distillation.losses(batch, torch.Generator())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    deltas = lora_weights(student.network)
+    lora = lora_weights(student.network)
     fresh = tiny(5)
     assert all(torch.equal(before[name], p) for name, p in fresh.named_parameters())
     assert all(p.grad is None for p in student.text.parameters())
-    if deltas:
-        merge_lora(fresh.network, deltas)
+    if lora:
+        merge_lora(fresh.network, lora)
     assert error(fresh) < 0.5 * at_first
     assert error(fresh) == pytest.approx(error(student), rel=1e-3)
 

@@ -8,11 +8,12 @@ import torch
 
 from unstir.data.pictures import Pictures
 from unstir.models.pixels import to_model
+from unstir.models.process_group import ProcessGroup
+from unstir.scenes import batches
 from unstir.scenes.batches import BatchPlanner, SceneBatches, drawings_of
 from unstir.scenes.compose import compose, scene_arrays
 from unstir.scenes.planner import RELATIONS, NamedThing, Placed, Scene, SceneMix, ScenePlanner, drawn_box
 from unstir.text.tokenizer import Tokenizer
-from unstir.train.config import TrainConfig
 
 SIDE = 32
 COLOURS = {"red disc": (255, 0, 0), "green disc": (0, 255, 0), "blue disc": (0, 0, 255)}
@@ -117,7 +118,7 @@ def test_backgrounds(drawings):
     assert corner.tolist() == pytest.approx(scene.background, abs=0.6)
 
 
-def test_scenes_that_cannot_be_told_in_full_are_not_made(drawings):
+def test_scenes_whose_caption_is_too_long_are_not_made(drawings):
     maker = ScenePlanner(drawings, SceneMix(), fits=lambda caption: len(caption) < 18)
     for seed in range(50):
         scene = maker.scene(0, np.random.default_rng(seed))
@@ -132,9 +133,9 @@ def test_partners_share_the_style(drawings):
 
 
 def planner(**changes):
-    config = replace(TrainConfig(images=1000, batch_size=6), **changes)
     tokenizer = Tokenizer.train(["a red green blue disc, plain"], 300)
-    return BatchPlanner(drawings_of(discs()), np.array([0, 1, 2, 2]), tokenizer, 80, config)
+    known = {"mix": SceneMix(), "batch_size": 6, "caption_dropout": 0.1} | changes
+    return BatchPlanner(drawings_of(discs()), np.array([0, 1, 2, 2]), tokenizer, 80, **known)
 
 
 def test_batches_are_a_function_of_the_clock():
@@ -156,6 +157,17 @@ def test_planning_processes_change_nothing():
             a, b = ahead(seen), alone(seen)
             assert torch.equal(a.x0, b.x0)
             assert torch.equal(a.ids, b.ids)
+
+
+def test_processes_share_a_batch_of_scenes(monkeypatch):
+    scenes = SceneBatches(torch.from_numpy(discs().pixels), planner())
+    whole = scenes(12)
+    parts = []
+    for rank in range(2):
+        monkeypatch.setattr(batches, "process_group", lambda rank=rank: ProcessGroup(rank, 2))
+        parts.append(scenes(12))
+    for k in range(3):
+        assert torch.equal(torch.cat([part[k] for part in parts]).nan_to_num(-9), whole[k].nan_to_num(-9))
 
 
 def test_rows_are_seen_as_often_as_the_index_says():
@@ -184,19 +196,19 @@ def test_what_words_name_lies_where_they_say(drawings):
     assert kinds >= {(1, 1), (2, 2), (2, 1), (3, 1), (4, 1)}
 
 
-def test_tokens_are_told_where_their_thing_lies():
+def test_the_layout_of_tokens():
     batch_planner = planner(caption_dropout=0.5)
     several = 0
     for clock in range(0, 240, 6):
         planned = batch_planner.at(clock)
-        assert planned.where.shape == (6, 80, 3)
-        for ids, where in zip(planned.ids, planned.where, strict=True):
-            told = ~np.isnan(where).any(1)
-            assert not told[ids == 0].any()
-            assert told.any() == bool(batch_planner.tokenizer.decode(ids.tolist())), (
+        assert planned.layout.shape == (6, 80, 3)
+        for ids, layout in zip(planned.ids, planned.layout, strict=True):
+            named = ~np.isnan(layout).any(1)
+            assert not named[ids == 0].any()
+            assert named.any() == bool(batch_planner.tokenizer.decode(ids.tolist())), (
                 "all but the empty caption name something"
             )
-            several += len(np.unique(where[told], axis=0)) == 2
+            several += len(np.unique(layout[named], axis=0)) == 2
     assert several > 10
     scene = Scene(
         "plain, a red disc over a blue disc",
@@ -204,10 +216,10 @@ def test_tokens_are_told_where_their_thing_lies():
         None,
         (NamedThing(1, 4, 0.5, 0.2, 0.4), NamedThing(5, 8, 0.5, 0.7, 0.3)),
     )
-    where = batch_planner.where(scene)
+    layout = batch_planner.layout(scene)
     ids = np.array(batch_planner.tokenizer.tokens(scene.caption))
-    above = np.flatnonzero(where[:, 1] == np.float32(0.2))
-    below = np.flatnonzero(where[:, 1] == np.float32(0.7))
+    above = np.flatnonzero(layout[:, 1] == np.float32(0.2))
+    below = np.flatnonzero(layout[:, 1] == np.float32(0.7))
     assert batch_planner.tokenizer.decode(ids[above].tolist()) == "a red disc"
     assert batch_planner.tokenizer.decode(ids[below].tolist()) == "a blue disc"
-    assert np.isnan(where[len(ids) :]).all()
+    assert np.isnan(layout[len(ids) :]).all()

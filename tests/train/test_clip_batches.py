@@ -13,8 +13,8 @@ from unstir.models.process_group import ProcessGroup
 from unstir.nn.clip_text import ClipTextConfig
 from unstir.nn.vision import VisionConfig
 from unstir.text.tokenizer import Tokenizer
-from unstir.train import clip_batches as pairs
-from unstir.train.clip_batches import clip_batch, clip_batches, matching_pairs, resize_to
+from unstir.train import clip_batches as module
+from unstir.train.clip_batches import clip_batches, matching_pairs, resize_to
 from unstir.train.config import TrainConfig
 
 WAYS = [("a cat", "an animal"), ("a dog", "an animal"), ("a car",), ("a cat", "a pet")] * 2
@@ -61,7 +61,7 @@ def test_a_batch_is_pictures_and_their_own_words(model):
     pictures, config = pictures_of(), TrainConfig(images=8, batch_size=4, caption_dropout=1.0)
     seen = []
     for start in (0, 4):
-        batch = clip_batch(pictures, model, config, start)
+        batch = clip_batches(pictures, model, config).next_batch(start)
         wanted = to_model(torch.from_numpy(pictures.pixels))
         rows = [next(i for i, p in enumerate(wanted) if torch.equal(p, x0)) for x0 in batch.x0]
         said = [TOKENIZER.decode(ids.tolist()) for ids in batch.ids]
@@ -69,18 +69,18 @@ def test_a_batch_is_pictures_and_their_own_words(model):
         assert torch.equal(batch.same, matching_pairs(said, [WAYS[row] for row in rows]))
         seen += rows
     assert sorted(seen) == list(range(8))
-    again = clip_batches(pictures, model, config)(4)
+    again = clip_batches(pictures, model, config).next_batch(4)
     assert torch.equal(again.x0, batch.x0)
     assert torch.equal(again.ids, batch.ids)
 
 
 def test_processes_share_a_batch(model, monkeypatch):
     pictures, config = pictures_of(), TrainConfig(images=8, batch_size=6)
-    whole = clip_batch(pictures, model, config, 0)
+    whole = clip_batches(pictures, model, config).next_batch(0)
     parts = []
     for rank in range(2):
-        monkeypatch.setattr(pairs, "place", lambda rank=rank: ProcessGroup(rank, 2))
-        parts.append(clip_batch(pictures, model, config, 0))
+        monkeypatch.setattr(module, "process_group", lambda rank=rank: ProcessGroup(rank, 2))
+        parts.append(clip_batches(pictures, model, config).next_batch(0))
     assert torch.equal(torch.cat([part.x0 for part in parts]), whole.x0)
     assert torch.equal(torch.cat([part.ids for part in parts]), whole.ids)
     assert all(torch.equal(part.same, whole.same) for part in parts)
@@ -88,7 +88,7 @@ def test_processes_share_a_batch(model, monkeypatch):
 
 def test_larger_pictures_are_averaged_down(model):
     pictures = pictures_of(side=24)
-    batch = clip_batch(pictures, model, TrainConfig(images=8, batch_size=2), 0)
+    batch = clip_batches(pictures, model, TrainConfig(images=8, batch_size=2)).next_batch(0)
     assert batch.x0.shape == (2, 4, 8, 8)
     x0 = to_model(torch.from_numpy(pictures.pixels))
     small = resize_to(x0, (4, 8, 8))
