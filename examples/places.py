@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unstir.evaluate.generation import batch_drawer
+from unstir.evaluate.run.generation import batch_drawer
 from unstir.image.png import save_png
 from unstir.image.sheet import sheet
 from unstir.weights.model_file import DEFAULT, load_model

@@ -18,8 +18,8 @@ import torch
 from unstir.data.pictures import Pictures, pack
 from unstir.data.shapes_check import components
 from unstir.data.sources import open_source
-from unstir.evaluate.generation import batch_drawer, drawn
-from unstir.evaluate.shares import Share, share
+from unstir.evaluate.run.generation import batch_drawer, draw_pictures
+from unstir.evaluate.statistics.wilson import Proportion, wilson_interval
 from unstir.models.clip import Clip
 from unstir.models.diffusion import Diffusion, Sampling
 from unstir.models.pixels import to_model, to_pixels
@@ -183,19 +183,19 @@ def examine(
     count: int,
     known: Sequence[str] = (),
     seed: int = 0,
-) -> dict[str, tuple[Share, Share]]:
+) -> dict[str, tuple[Proportion, Proportion]]:
     """For each skill the share that is right, of the model's pictures and of those painted from real drawings."""
     examiner = Examiner(drawings_of(pictures), clip, np.random.default_rng(seed))
     tasks = [examiner.task(skill) for skill in SKILLS for _ in range(count)]
     captions = [mended(task.scene.caption, known) for task in tasks]
     pixels = torch.from_numpy(np.ascontiguousarray(pictures.pixels))
     real = to_pixels(compose(pixels, scene_arrays([task.scene for task in tasks]))).numpy()
-    made = drawn(batch_drawer(model, sampling), captions, range(seed, seed + len(tasks)))
+    made = draw_pictures(batch_drawer(model, sampling), captions, range(seed, seed + len(tasks)))
     out = {}
     for skill in SKILLS:
         rows = [i for i, task in enumerate(tasks) if task.skill == skill]
         right = [sum(tasks[i].judge(x[i]) for i in rows) for x in (made, real)]
-        out[skill] = (share(right[0], len(rows)), share(right[1], len(rows)))
+        out[skill] = (wilson_interval(right[0], len(rows)), wilson_interval(right[1], len(rows)))
     return out
 
 

@@ -19,7 +19,7 @@ from unstir.data.sources import open_source
 from unstir.diffusion.grid import time_grid
 from unstir.diffusion.noise import batch_normal
 from unstir.diffusion.sampler import levels_of, named_sampler
-from unstir.evaluate.generation import together
+from unstir.evaluate.run.generation import together
 from unstir.files import write_atomic
 from unstir.models.diffusion import Diffusion, Sampling
 from unstir.models.pixels import to_pixels

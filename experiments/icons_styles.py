@@ -23,8 +23,8 @@ from torch.nn import functional as F
 from unstir.data.order import order
 from unstir.data.pictures import Pictures, pack
 from unstir.data.sources import open_source
-from unstir.evaluate.generation import batch_drawer, drawn
-from unstir.evaluate.shares import share
+from unstir.evaluate.run.generation import batch_drawer, draw_pictures
+from unstir.evaluate.statistics.wilson import wilson_interval
 from unstir.models.augment import JITTER_PARAMETERS, jitter
 from unstir.models.pixels import to_model
 from unstir.nn.conv import Conv
@@ -110,7 +110,7 @@ def table(names: Sequence[str], columns: dict[str, tuple[npt.NDArray[np.int64], 
         own = [got[asked == k] == k for got, asked in columns.values()]
         cells = [f"{one.mean():.0%} of {len(one)}" if len(one) else "" for one in own]
         print(f"| {name} | " + " | ".join(cells) + " |")
-    shares = [share(int((got == asked).sum()), len(asked)) for got, asked in columns.values()]
+    shares = [wilson_interval(int((got == asked).sum()), len(asked)) for got, asked in columns.values()]
     print("| all | " + " | ".join(f"{one.value:.1%} ({one.low:.1%} – {one.high:.1%})" for one in shares) + " |")
 
 
@@ -155,7 +155,7 @@ def main() -> None:
             draw = batch_drawer(loaded.model, replace(loaded.sampling, steps=arguments.steps))
             for name, rows in (("drawn, held out", held), ("drawn, seen", trained)):
                 asked = np.random.default_rng(0).permutation(rows)[: arguments.n // 2]
-                made = drawn(draw, [pictures.captions[row][0] for row in asked], range(len(asked)))
+                made = draw_pictures(draw, [pictures.captions[row][0] for row in asked], range(len(asked)))
                 columns[name] = guesses(taught, made), style[asked]
                 columns[name.replace("drawn", "the same, real")] = guesses(taught, pictures.pixels[asked]), style[asked]
     table(names, columns)

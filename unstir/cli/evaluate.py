@@ -1,4 +1,4 @@
-"""unstir evaluate: how good a model is, on a page."""
+"""unstir evaluate: how good a model is, as a report."""
 
 import math
 import time
@@ -17,9 +17,9 @@ from unstir.errors import UserError
 
 if TYPE_CHECKING:
     from unstir.data.pictures import Pictures
-    from unstir.diffusion.chain import Bound
-    from unstir.evaluate.material import Subject
-    from unstir.evaluate.vectors import ClipVectors
+    from unstir.evaluate.run.features import ClipFeatures
+    from unstir.evaluate.run.inputs import EvaluatedModel
+    from unstir.evaluate.statistics.arrays import Floats
     from unstir.models.diffusion import Sampling
     from unstir.weights.model_file import Loaded
 
@@ -46,7 +46,7 @@ def evaluate(
 ) -> None:
     """Measure MODEL against the captioned pictures in DATA; writes report.json and report.html.
 
-    What was drawn is kept in the folder: the same command goes on after Ctrl-C, and gives the same numbers.
+    The generated pictures are saved in the folder: after Ctrl-C the same command resumes, with the same result.
 
     Parameters
     ----------
@@ -58,26 +58,26 @@ def evaluate(
     out
         Folder of the report. Default: evaluation/NAME-OF-THE-MODEL.
     n
-        How many pictures to draw, half of them for held-out captions. At most half of the pictures lend theirs.
+        How many pictures to generate, half of them for held-out captions. At most a third of the captions are prompts.
     held_out
         A text file that names what was held out, one a line: keys of pictures, or concept|family.
-        Default: what the model file says, if it does.
+        Default: the list in the model file, if it has one.
     clip
-        The CLIP that judges, a model file or run folder. Default: the one for icons that comes with unstir.
+        The CLIP to measure with, a model file or run folder. Default: the one for icons that comes with unstir.
     features
-        What likeness is measured on: the CLIP's vectors, or raw pixels. With raw, no CLIP is needed.
+        What the distribution metrics are computed on: the CLIP's features, or raw pixels, which need no CLIP.
     seed
         Of the choice of captions; picture i is drawn with seed + i.
     steps
         Denoising steps. Default, here and below: the model's own.
     guidance
-        How strongly to follow the words; 1 is off.
+        Classifier-free guidance scale; 1 is off.
     sampler
         ddim, ddpm, blend, euler, heun, dpmpp_2m or sde.
     likelihood
-        Also measure the bits per number of a few real pictures, which takes a while.
+        Also measure the bits per dimension of 64 real pictures of either side, which takes minutes.
     cache
-        Folder of decoded pictures and their vectors, which evaluations of other models can share. Default: in --out.
+        Folder of decoded pictures and their features, which evaluations of other models can share. Default: in --out.
     device
         cpu, cuda, or auto.
     json
@@ -89,38 +89,38 @@ def evaluate(
 
     from unstir.data.named import BUILT_IN
     from unstir.evaluate.evaluation import evaluate as measure
-    from unstir.evaluate.held_out import noted, read_list
-    from unstir.evaluate.plain import lines
-    from unstir.evaluate.real import open_real
-    from unstir.evaluate.report import HTML_FILE, JSON_FILE, write_report
+    from unstir.evaluate.report.document import HTML_FILE, JSON_FILE, write_report
+    from unstir.evaluate.report.text import report_lines
+    from unstir.evaluate.run.held_out import held_out_of_notes, read_held_out_list
+    from unstir.evaluate.run.real_pictures import open_real_pictures
     from unstir.weights.model_file import load_model
 
     if held_out is not None and data in BUILT_IN and not Path(data).exists():
         raise UserError(f"the built-in set {data} knows what it holds out; leave out --held-out")
     loaded = load_model(model, device, steps=steps)
     sampling = _sampling(loaded.sampling, steps, guidance, sampler)
-    subject = _subject(loaded, sampling, likelihood)
+    evaluated = _evaluated_model(loaded, sampling, likelihood)
     cache = cache or out
-    judge = _judge(clip, features, device, cache)
-    entries = read_list(held_out) if held_out is not None else noted(loaded.notes)
+    clip_features = _clip_features(clip, features, device, cache)
+    entries = read_held_out_list(held_out) if held_out is not None else held_out_of_notes(loaded.notes)
     try:
-        real = open_real(data, loaded.model.shape, entries, cache / "real", _stage)
+        real = open_real_pictures(data, loaded.model.shape, entries, cache / "real", _stage)
         split = real.split
         if split.unknown:
-            say(f"note: {len(split.unknown)} entries of the list are on no picture, {split.unknown[0]} among them")
+            say(f"note: {len(split.unknown)} entries of the held-out list match no picture, such as {split.unknown[0]}")
         if not len(split.held_out):
-            say("note: nothing is known to be held out; name it with --held-out to see what was learned, not kept")
-        settings = _settings(subject, sampling, data) | {"features": features}
-        settings["CLIP"] = None if judge is None else judge.identity
-        report = measure(subject, real, n, seed, judge, features, out, settings, _stage)
+            say("note: nothing is known to be held out; name it with --held-out to see what the model generalises to")
+        settings = _settings(evaluated, sampling, data) | {"features": features}
+        settings["CLIP"] = None if clip_features is None else clip_features.identity
+        report = measure(evaluated, real, n, seed, clip_features, features, out, settings, _stage)
     except KeyboardInterrupt:
-        say(f"\nwhat was drawn is kept in {out}; the same command goes on")
+        say(f"\nthe pictures so far are saved in {out}; the same command resumes")
         raise
     write_report(out, report)
     if json:
         print((out / JSON_FILE).read_text(encoding="utf-8"), end="")
     else:
-        print(*lines(report), sep="\n")
+        print(*report_lines(report), sep="\n")
     say(f"written: {out / HTML_FILE}")
 
 
@@ -146,18 +146,18 @@ def _stem(model: Path) -> str:
 
 
 def _sampling(own: "Sampling", steps: int | None, guidance: float | None, sampler: str | None) -> "Sampling":
-    """The model's own dials, but for those that were named."""
-    dials = {"steps": steps, "guidance_scale": guidance, "sampler": sampler}
-    return replace(own, **{name: value for name, value in dials.items() if value is not None})  # type: ignore[arg-type]
+    """The model's own settings, but for those that were given."""
+    given = {"steps": steps, "guidance_scale": guidance, "sampler": sampler}
+    return replace(own, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
-def _subject(loaded: "Loaded", sampling: "Sampling", likelihood: bool) -> "Subject":
-    """The model as what is evaluated. UserError for dials that do not exist or do not fit together."""
+def _evaluated_model(loaded: "Loaded", sampling: "Sampling", likelihood: bool) -> "EvaluatedModel":
+    """The model as what is evaluated. UserError for settings that do not exist or do not fit together."""
     import torch
 
-    from unstir.evaluate.generation import batch_drawer, check_prompts
-    from unstir.evaluate.likelihood import bits_of
-    from unstir.evaluate.material import Subject
+    from unstir.evaluate.metrics.likelihood import bits_per_dim_of
+    from unstir.evaluate.run.generation import batch_drawer, check_prompts
+    from unstir.evaluate.run.inputs import EvaluatedModel
     from unstir.weights.model_file import load_model
 
     model = loaded.model
@@ -177,15 +177,17 @@ def _subject(loaded: "Loaded", sampling: "Sampling", likelihood: bool) -> "Subje
         "version": __version__,
     }
 
-    def bits(pictures: "Pictures", seeds: Sequence[int]) -> "Bound":
-        return bits_of(load_model(loaded.path, str(model.device), torch.float32).model)(pictures, seeds)
+    def bits(pictures: "Pictures", seeds: Sequence[int], done: Callable[[float], None]) -> "Floats":
+        return bits_per_dim_of(load_model(loaded.path, str(model.device), torch.float32).model)(pictures, seeds, done)
 
-    return Subject(name, draw, request, lambda prompts: check_prompts(model, prompts), bits if likelihood else None)
+    return EvaluatedModel(
+        name, draw, request, lambda prompts: check_prompts(model, prompts), bits if likelihood else None
+    )
 
 
-def _settings(subject: "Subject", sampling: "Sampling", data: str) -> dict[str, object]:
-    """What a reader needs to do it again. Of the rarer dials those that are set."""
-    made = subject.request
+def _settings(evaluated: "EvaluatedModel", sampling: "Sampling", data: str) -> dict[str, object]:
+    """What a reader needs to repeat the evaluation. Of the rarer settings those that are not the default."""
+    made = evaluated.request
     rare = {"interval": "guidance interval", "spacing": "spacing", "shift": "shift", "threshold": "threshold"}
     usual = type(sampling)()
     return {
@@ -201,35 +203,35 @@ def _settings(subject: "Subject", sampling: "Sampling", data: str) -> dict[str, 
     }
 
 
-def _judge(clip: Path | None, features: str, device: str, cache: Path) -> "ClipVectors | None":
-    """The CLIP that judges; None where none is asked for and none needed."""
-    from unstir.evaluate.shelf import Shelf
-    from unstir.evaluate.vectors import ClipVectors
+def _clip_features(clip: Path | None, features: str, device: str, cache: Path) -> "ClipFeatures | None":
+    """The CLIP to measure with; None where none is named and none needed."""
+    from unstir.evaluate.run.cache import ArrayCache
+    from unstir.evaluate.run.features import ClipFeatures
     from unstir.weights.model_file import DEFAULT_CLIP, find_model, load_clip
 
     if clip is None and features == "raw":
         return None
     if clip is None and not DEFAULT_CLIP.exists():
-        raise UserError("this installation ships no CLIP; name one with --clip, or measure by --features raw")
+        raise UserError("this installation has no CLIP; name one with --clip, or measure with --features raw")
     path = find_model(clip or DEFAULT_CLIP)
     identity = f"{_stem(path)} {fingerprint(path)}"
-    return ClipVectors(load_clip(path, device), identity, Shelf(cache / "vectors"))
+    return ClipFeatures(load_clip(path, device), identity, ArrayCache(cache / "vectors"))
 
 
 @contextmanager
 def _stage(what: str, total: float) -> Iterator[Callable[[float], None]]:
     """A bar with rate and time left; where there is no terminal, a line now and then."""
-    began = told = time.monotonic()
+    began = reported = time.monotonic()
     with bar(what, total) as progress:
 
-        def tell(done: float) -> None:
-            nonlocal told
+        def advance(done: float) -> None:
+            nonlocal reported
             now = time.monotonic()
             rate = done / (now - began) if now > began else 0.0
             words = f"{done:,.0f} of {total:,.0f}, {rate:.3g} a second"
             progress(done, words)
-            if not progress.shown and now - told > _QUIET and rate:
-                told = now
+            if not progress.shown and now - reported > _QUIET and rate:
+                reported = now
                 say(f"{what}: {words}, {duration((total - done) / rate)} left")
 
-        yield tell
+        yield advance

@@ -85,7 +85,7 @@ _JUDGED = 16
 
 def _judged(run: "Run[Any]", begun: "RunFile", path: Path, device: str) -> "Callable[[Run[Any]], Mapping[str, float]]":
     """What a CLIP says, every so many pictures, of what the model draws: of held-out captions where there are any."""
-    from unstir.evaluate.small import small_evaluation
+    from unstir.evaluate.run.quick import quick_evaluation
     from unstir.models.consistency import Consistency
     from unstir.models.diffusion import Diffusion
     from unstir.train.validation import held_back
@@ -104,8 +104,8 @@ def _judged(run: "Run[Any]", begun: "RunFile", path: Path, device: str) -> "Call
         raise UserError(f"{path} cannot judge these pictures: {error}") from None
 
     def measure(_: "Run[Any]") -> Mapping[str, float]:
-        found = small_evaluation(model, pictures, clip, rows, begun.sampling)
-        return {"CLIP score": found.clip_score, "CLIP score, real": found.ceiling, "KID": found.kernel}
+        found = quick_evaluation(model, pictures, clip, rows, begun.sampling)
+        return {"CLIP score": found.clip_score, "CLIP score, real": found.ceiling, "KID": found.kid}
 
     return measure
 
