@@ -152,6 +152,21 @@ def test_pictures_are_read_once(call, model, photos, tmp_path, monkeypatch):
             (photos / "p000.txt").write_text(caption)
 
 
+def test_a_damaged_cache_is_made_again(call, model, photos, tmp_path):
+    """As one of another version is, whose layout was another."""
+    arguments = ("evaluate", model, photos, "--features", "raw", "-n", 4, "--out", tmp_path, *FAST)
+    assert call(*arguments)[0] == 0
+    report = (tmp_path / "report.json").read_bytes()
+    [listing] = tmp_path.glob("real/*/pictures.jsonl")
+    for content in ("", '{"another": "layout"}\n', "nonsense"):
+        listing.write_text(content)
+        for picture in tmp_path.glob("pictures/*/*.png"):
+            picture.write_bytes(picture.read_bytes()[:100])
+        code, _, said = call(*arguments)
+        assert code == 0, said
+        assert (tmp_path / "report.json").read_bytes() == report
+
+
 # Refusals
 
 

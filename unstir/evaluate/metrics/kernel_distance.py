@@ -50,7 +50,7 @@ def kernel_distance(real: npt.ArrayLike, generated: npt.ArrayLike) -> KernelDist
 def kernel_distance_of_subsets(
     real: npt.ArrayLike, generated: npt.ArrayLike, subsets: int = 100, size: int = 1000, seed: int = 0
 ) -> KernelDistanceOfSubsets:
-    """The mean of `subsets` estimates, each from `size` rows of (N, D) and as many of (M, D), drawn without repetition.
+    """The mean of `subsets` estimates, each from `size` rows of (N, D) and as many of (M, D), without replacement.
 
     Subset i depends on (seed, i) alone.
     Raises ValueError as `kernel_distance` does, and where a side has fewer than `size` rows.
