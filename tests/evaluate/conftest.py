@@ -8,12 +8,13 @@ from unstir.evaluate.run.generation import batch_drawer
 from unstir.evaluate.run.inputs import EvaluatedModel
 from unstir.evaluate.run.real_pictures import joined_sets
 from unstir.models.clip import Clip, ClipConfig
-from unstir.models.diffusion import Diffusion, DiffusionConfig, Sampling
+from unstir.models.diffusion import Diffusion, DiffusionConfig
 from unstir.nn.clip_text import ClipTextConfig
 from unstir.nn.dit import DiTConfig
 from unstir.nn.init import initialise
 from unstir.nn.text import TextConfig
 from unstir.nn.vision import VisionConfig
+from unstir.settings import DiffusionSettings
 from unstir.text.tokenizer import Tokenizer
 
 
@@ -27,7 +28,7 @@ def single_thread():
 
 @pytest.fixture(scope="session")
 def sampling():
-    return Sampling(steps=2, guidance_scale=2.0)
+    return DiffusionSettings(steps=2, guidance_scale=2.0)
 
 
 def scramble(model, seed, scale=0.2):

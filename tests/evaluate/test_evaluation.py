@@ -16,7 +16,7 @@ from unstir.evaluate.report.text import report_lines
 from unstir.evaluate.run import generation
 from unstir.evaluate.run.cache import ArrayCache
 from unstir.evaluate.run.features import ClipFeatures
-from unstir.evaluate.run.generation import batch_drawer, check_prompts
+from unstir.evaluate.run.generation import batch_drawer, check_captions
 from unstir.evaluate.run.held_out import HeldOutSplit
 from unstir.evaluate.run.inputs import EvaluatedModel
 from unstir.evaluate.run.quick import quick_evaluation
@@ -39,7 +39,9 @@ def clip_features(clip):
 
 def test_from_end_to_end(subject, real, clip_features, model, tmp_path, monkeypatch):
     monkeypatch.setattr(likelihood, "COUNT", 3)
-    subject = replace(subject, bits_per_dim=bits_per_dim_of(model), check=lambda prompts: check_prompts(model, prompts))
+    subject = replace(
+        subject, bits_per_dim=bits_per_dim_of(model), check=lambda prompts: check_captions(model, prompts)
+    )
     said = read(evaluate(subject, real, 60, 3, clip_features, settings={"steps": 2}), tmp_path)
     assert said["title"] == "tiny on shapes"
     assert said["settings"] == {

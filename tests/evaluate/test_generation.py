@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from unstir.errors import UserError
-from unstir.evaluate.run.generation import batch_drawer, check_prompts, draw_pictures
+from unstir.evaluate.run.generation import batch_drawer, check_captions, draw_pictures
 from unstir.image.png import load_pixels, read_request, save_png
-from unstir.models.diffusion import Sampling
 from unstir.models.pixels import to_pixels
+from unstir.settings import DiffusionSettings
 
 PROMPTS = ["a red circle", "two blue squares", "a pink cross", "a small black circle", "three green crosses"]
 SEEDS = [5, 6, 7, 8, 9]
@@ -30,7 +30,7 @@ class Counted:
 
 
 def test_together_is_as_alone(model, sampling):
-    for settings in (sampling, Sampling(steps=3, sampler="ddpm", interval=(0.2, 0.8), threshold=0.99)):
+    for settings in (sampling, DiffusionSettings(steps=3, sampler="ddpm", interval=(0.2, 0.8), threshold=0.99)):
         fast = batch_drawer(model, settings)(PROMPTS, SEEDS)
         *_, last = model.sample(model.shape, model.encode(PROMPTS), SEEDS, settings)
         slow = to_pixels(last.x0).numpy()
@@ -42,7 +42,7 @@ def test_together_is_as_alone(model, sampling):
 def test_settings_that_do_not_exist(model):
     for settings in ({"sampler": "magic"}, {"steps": 0}, {"interval": (0.9, 0.1)}, {"threshold": 2.0}):
         with pytest.raises(ValueError):
-            batch_drawer(model, Sampling(**settings))
+            batch_drawer(model, DiffusionSettings(**settings))
 
 
 def test_a_model_that_gives_no_picture_is_named(model, sampling):
@@ -54,9 +54,9 @@ def test_a_model_that_gives_no_picture_is_named(model, sampling):
 
 
 def test_a_caption_that_is_too_long_is_named_before_drawing(model):
-    check_prompts(model, PROMPTS)
+    check_captions(model, PROMPTS)
     with pytest.raises(UserError, match="too long for the model"):
-        check_prompts(model, [*PROMPTS, "circle square " * 40])
+        check_captions(model, [*PROMPTS, "circle square " * 40])
 
 
 def test_stopped_and_continued(tmp_path):
