@@ -10,11 +10,11 @@ import torch
 from unstir.data.entry import Entry
 from unstir.data.shapes import SKILLS, caption, parse, random_scene, render
 from unstir.data.shapes_check import Found, read, verdict
+from unstir.models.clip import ClipConfig
 from unstir.recipes import named, table
 from unstir.recipes.clip_captions import relation_of, said_of, true_captions
 from unstir.recipes.clip_shapes import Tally, Words, attributes, directions, held_out, rivals
 from unstir.train.new_run import _png
-from unstir.train.recipe import ClipRecipe
 
 
 def pictures(skill, count, seed=0):
@@ -165,7 +165,7 @@ def test_words_are_embedded_once():
 
 
 def test_recipes_by_name():
-    assert isinstance(named("clip-shapes"), ClipRecipe)
+    assert isinstance(named("clip-shapes").model, ClipConfig)
     assert all(make.__name__ == name.replace("-", "_") for name, make in table().items())
     for make in table().values():
         make()
