@@ -17,7 +17,8 @@ import numpy.typing as npt
 import torch
 
 from experiments.drawing import draw_batches
-from unstir.data.pictures import Pictures, pack
+from unstir.data.packing import pack
+from unstir.data.pictures import Pictures
 from unstir.data.sources import open_source
 from unstir.diffusion.denoiser import Denoiser
 from unstir.diffusion.guidance import autoguide, clip_range

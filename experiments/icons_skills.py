@@ -16,7 +16,8 @@ import numpy.typing as npt
 import torch
 
 from experiments.drawing import draw_batches
-from unstir.data.pictures import Pictures, pack
+from unstir.data.packing import pack
+from unstir.data.pictures import Pictures
 from unstir.data.shapes_check import components
 from unstir.data.sources import open_source
 from unstir.evaluate.shares import Share, share

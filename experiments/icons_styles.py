@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 from experiments.drawing import draw_batches
 from unstir.data.order import order
-from unstir.data.pictures import Pictures, pack
+from unstir.data.packing import pack
+from unstir.data.pictures import Pictures
 from unstir.data.sources import open_source
 from unstir.evaluate.shares import share
 from unstir.models.augment import JITTER_PARAMETERS, jitter

@@ -98,7 +98,7 @@ def test_data_and_image_know_no_torch(room):
 
 
 def test_the_lecture_imports_torch_numpy_and_the_standard_library_only():
-    allowed = {"torch", "numpy", "unstir", "tokenizers"} | set(sys.stdlib_module_names)
+    allowed = {"torch", "numpy", "unstir", "tokenizers", "rapidfuzz"} | set(sys.stdlib_module_names)
     for path, tree in TREES.items():
         if room_of(path) in ("diffusion", "nn", "text", "models"):
             foreign = {name.split(".")[0] for name in imported(path, tree)} - allowed

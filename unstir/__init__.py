@@ -1,3 +1,77 @@
-"""unstir: text-to-image models of your own."""
+"""unstir: text-to-image models of your own.
 
-__version__ = "0.1.0"
+    import unstir
+
+    model = unstir.load()
+    model.draw("red apple, fluent 3d", n=4, seed=1)
+
+`unstir.load`, `unstir.load_clip`, `unstir.train` and `unstir.evaluate` are the Python interface (docs/python.md).
+Importing the package costs nothing: torch is imported by the first call.
+"""
+
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+# Both are packages of one docstring; below they learn to be called.
+import unstir.evaluate
+import unstir.train
+
+if TYPE_CHECKING:
+    from unstir.interop.clip import LoadedClip
+    from unstir.model import Model
+
+__version__ = "0.2.0.dev0"
+
+
+def load(model: str | Path | None = None, *, device: str = "auto", dtype: str | None = None) -> "Model":
+    """A model that draws.
+
+    model: a model file, a run folder, or "icons" or None for the default model.
+    device: cpu, cuda or auto.
+    dtype: "float32", "bfloat16", or None: as suits the device.
+    Raises unstir.errors.UserError where there is no such model.
+    """
+    from unstir.model import Model
+    from unstir.weights.model_file import DEFAULT, resolve_default
+
+    return Model(None if model is None else resolve_default(Path(model), DEFAULT), device, dtype)
+
+
+def load_clip(model: str | Path | None = None, *, device: str = "auto") -> "LoadedClip":
+    """A CLIP, ready to compare pictures and words.
+
+    model: a CLIP of unstir (file or run folder), a folder saved by transformers or open_clip, or None for the default.
+    Raises unstir.errors.UserError where there is no such model.
+    """
+    from unstir.interop.clip import load_any_clip
+    from unstir.request import checked_device
+    from unstir.weights.model_file import DEFAULT_CLIP, resolve_default
+
+    path = DEFAULT_CLIP if model is None else resolve_default(Path(model), DEFAULT_CLIP)
+    return load_any_clip(path, checked_device(device))
+
+
+class _Train(ModuleType):
+    """The package `unstir.train`, which can be called too."""
+
+    def __call__(self, data: str | Path, run: str | Path, **options: Any) -> "Model | LoadedClip":
+        """`unstir.training.train`."""
+        from unstir.training import train
+
+        return train(data, run, **options)
+
+
+class _Evaluate(ModuleType):
+    """The package `unstir.evaluate`, which can be called too."""
+
+    def __call__(self, model: str | Path, data: str | Path, **options: Any) -> dict[str, Any]:
+        """`unstir.evaluation.evaluate`."""
+        from unstir.evaluation import evaluate
+
+        report: dict[str, Any] = evaluate(model, data, **options)
+        return report
+
+
+unstir.train.__class__ = _Train
+unstir.evaluate.__class__ = _Evaluate

@@ -107,7 +107,7 @@ def test_classify_a_folder(asked, call, clip_file, model_read, photos):
     cosines = vector(model_read, photos / "p003.png") @ class_embeddings(model_read, labels, templates).T
     sure = (cosines / 0.07).softmax(1)[0]
     row = next(row for row in said["pictures"] if row["picture"] == "p003.png")
-    assert list(row["certainty"].values()) == pytest.approx(sure.tolist(), abs=1e-3)
+    assert list(row["probabilities"].values()) == pytest.approx(sure.tolist(), abs=1e-3)
     assert row["label"] == labels[sure.argmax()]
     code, out, errors = call("clip", "classify", photos, "--labels", "red disc,box,blue", "--model", clip_file)
     assert code == 0
@@ -161,7 +161,7 @@ def test_a_direction(asked, call, clip_file, model_read, photos, tmp_path):
     code, _, errors = call("clip", "direction", photos, *texts, "--model", clip_file)
     assert code == 0
     nearest = asked("search", photos, "--words", "a disc", "-n", 1)["found"][0]["picture"]
-    assert f"beginning at {nearest}, the nearest to 'a disc'" in errors
+    assert f"starting from {nearest}, the picture most similar to 'a disc'" in errors
 
 
 @pytest.mark.skipif(not DEFAULT_CLIP.exists(), reason="no CLIP comes with this checkout")
@@ -179,27 +179,27 @@ def test_the_clip_that_comes_with_unstir_knows_red_from_blue(call, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["score", "--words", "x"], "name a picture"),
-        (["score", "HERE/p000.png", "--words", " "], "--words needs words"),
-        (["score", "HERE/p000.png", "--words", "caf\udce9"], "--words needs words"),
+        (["score", "--words", "x"], "give at least one picture"),
+        (["score", "HERE/p000.png", "--words", " "], "--words needs a text"),
+        (["score", "HERE/p000.png", "--words", "caf\udce9"], "--words needs a text"),
         (["score", "HERE/p000.png", "--words", "disc " * 40], "shorten it"),
         (["score", "HERE/p000.txt", "--words", "x"], "cannot be decoded"),
         (["score", "HERE/none.png", "--words", "x"], "check the spelling"),
         (["classify", "HERE", "--labels", "one"], "two different labels"),
         (["classify", "HERE", "--labels", "one,,two"], "two different labels"),
         (["classify", "HERE", "--labels", "one,one"], "two different labels"),
-        (["classify", "HERE", "--labels", "a,b", "--template", "a picture"], "where its label goes"),
+        (["classify", "HERE", "--labels", "a,b", "--template", "a picture"], "where the label goes"),
         (["search", "HERE"], "either --words or --like"),
         (["search", "HERE", "--words", "x", "--like", "HERE/p000.png"], "either --words or --like"),
         (["search", "HERE", "--words", "x", "-n", "0"], "-n must be 1"),
-        (["search", "HERE", "--words", "x", "--sheet", "found.jpg"], "--sheet names a PNG"),
-        (["search", "HERE", "--words", "x", "--sheet", "HERE"], "--sheet names a PNG"),
+        (["search", "HERE", "--words", "x", "--sheet", "found.jpg"], "--sheet needs the name of a PNG"),
+        (["search", "HERE", "--words", "x", "--sheet", "HERE"], "--sheet needs the name of a PNG"),
         (["search", "HERE", "--like", "HERE"], "is not a picture"),
         (["search", "HERE", "--like", "HERE/broken.png"], "cannot be decoded"),
         (["search", "EMPTY", "--words", "x"], "there is no picture in"),
-        (["direction", "HERE", "--from", "a", "--to", "b", "--start", "x.png", "--words", "c"], "or neither"),
+        (["direction", "HERE", "--from", "a", "--to", "b", "--start", "x.png", "--words", "c"], "not both"),
         (["direction", "HERE", "--from", "a", "--to", "b", "--strength", "nan"], "--strength"),
-        (["direction", "HERE", "--from", "a", "--to", ""], "--to needs words"),
+        (["direction", "HERE", "--from", "a", "--to", ""], "--to needs a text"),
         (["direction", "HERE", "--from", "a"], "--to"),
         (["search", "HERE", "--words", "x", "--device", "abacus"], "no device 'abacus'"),
         (["search", "HERE", "--words", "x", "--model", "EMPTY"], "holds no CLIP"),
@@ -229,3 +229,18 @@ def test_help_comes_at_once():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert "--sheet" in done.stdout
     assert done.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize("command", ["score", "classify", "search", "direction"])
+def test_the_help_of_a_command_ends_with_an_example_of_it(command, call):
+    code, out, _ = call("clip", command, "--help")
+    assert code == 0
+    text = " ".join(out.split())
+    assert f"Example: unstir clip {command} " in text
+    assert "Begin with" not in text
+    assert text.rindex("Example:") > text.rindex("--device")
+
+
+def test_the_help_names_the_direction_scale(call):
+    _, out, _ = call("clip", "direction", "--help")
+    assert "Direction scale" in out

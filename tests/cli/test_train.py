@@ -195,8 +195,8 @@ def test_from_a_folder_to_a_picture(call, photos, tmp_path):
     code, _, said = call("train", photos, "--budget", "5s", "--run", run)
     assert code == 0
     assert "40 of 41 captioned pictures can be used" in said
-    assert "mute: It has no caption" in said
-    assert "broken: The picture cannot be decoded" in said
+    assert "mute: it has no caption" in said
+    assert "broken: the picture cannot be decoded" in said
     assert "chosen: a diffusion model, 32×32 pixels, without transparency" in said
     assert f"done: {run / 'model.safetensors'}" in said
     suggestion = said.splitlines()[-1]
@@ -290,8 +290,8 @@ def test_stopped_while_it_begins(call, photos, tmp_path, monkeypatch, stage):
 
 def test_recipe_names_what_it_leaves_out(call, photos, tmp_path):
     _, _, said = call("train", photos, "--recipe", "tiny", "--run", tmp_path / "r")
-    assert "left out mute: It has no caption" in said
-    assert "left out broken: The picture cannot be decoded" in said
+    assert "left out mute: it has no caption" in said
+    assert "left out broken: the picture cannot be decoded" in said
     assert "recipe tiny: 96 pictures, 2 passes" in said
 
 
@@ -327,7 +327,7 @@ def test_bad_data(refused, tmp_path):
     assert "no pictures" in said(tmp_path / "empty")
     assert "neither a folder nor a .tar" in said(tmp_path / "file.zip")
     assert not (tmp_path / "r").exists()
-    assert "Not one picture" in said(tmp_path / "hopeless")
+    assert "no picture of" in said(tmp_path / "hopeless")
     assert not run_folder.exists(tmp_path / "r")
 
 
@@ -524,8 +524,8 @@ def test_check(call, photos):
     assert code == 0
     lines = told.splitlines()
     assert lines[0] == f"{photos} (folder): 40 of 41 captioned pictures can be used."
-    assert "mute: It has no caption; write one to mute.txt." in lines
-    assert any(line.startswith("broken: The picture cannot be decoded") for line in lines)
+    assert "mute: it has no caption; write one to mute.txt" in lines
+    assert any(line.startswith("broken: the picture cannot be decoded") for line in lines)
 
 
 def test_check_of_built_in_pictures_and_of_nothing(call, refused, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from unstir.data.digits import digit_captions, digits
 from unstir.data.named import open_named
-from unstir.data.pictures import Pictures, fingerprint
+from unstir.data.pictures import Pictures
 from unstir.data.sources import Source
 from unstir.errors import UserError
 
@@ -70,7 +70,7 @@ def test_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     built_in = open_named("digits")
     assert isinstance(built_in, Pictures)
-    assert fingerprint(built_in) == fingerprint(digits())
+    assert built_in.sha256() == digits().sha256()
     assert len(open_named("digits", held_out=True)) == 359
     drawn = open_named("shapes", size=33, count=5, seed=2)
     assert drawn.pixels.shape == (5, 33, 33, 3)

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from unstir.data.pictures import fingerprint
 from unstir.data.shapes import (
     BACKGROUND,
     COLOURS,
@@ -25,7 +24,7 @@ from unstir.data.shapes import (
     render,
     shapes,
 )
-from unstir.data.shapes_check import components, read, verdict
+from unstir.data.shapes_check import check_caption, components, detect_things
 
 things = st.builds(Thing, st.sampled_from(sorted(COLOURS)), st.sampled_from(FORMS), st.sampled_from([None, *SIZES]))
 scenes = st.builds(Scene, things, st.integers(1, 4)) | st.builds(
@@ -114,7 +113,7 @@ def test_held_out_combinations():
     for first, relation, second in HELD_OUT_RELATIONS:
         a, b = Thing("pink", first), Thing("black", second)
         assert held_out(Scene(a, 1, relation, b))
-        assert held_out(Scene(b, 1, RELATIONS[relation], a))  # the same picture told from the other side
+        assert held_out(Scene(b, 1, RELATIONS[relation], a))  # the same picture by the opposite relation
         assert not held_out(Scene(a, 1, "and", b))
         assert not held_out(Scene(a, 1, RELATIONS[relation], b))
     assert held_out(Scene(Thing("red", "triangle"), 3))
@@ -138,8 +137,8 @@ def test_splits_are_disjoint_and_training_shows_everything_else():
 
 
 def test_a_longer_set_begins_with_the_shorter():
-    assert fingerprint(shapes(12, 16, 3)) == fingerprint(shapes(30, 16, 3).take(range(12)))
-    assert len({fingerprint(shapes(4, 16, seed, part)) for seed in (0, 1, 2**64 - 1) for part in (False, True)}) == 6
+    assert shapes(12, 16, 3).sha256() == shapes(30, 16, 3).take(range(12)).sha256()
+    assert len({shapes(4, 16, seed, part).sha256() for seed in (0, 1, 2**64 - 1) for part in (False, True)}) == 6
     assert len(shapes(0)) == 0
 
 
@@ -166,7 +165,7 @@ def test_clean_renders_are_read_without_a_mistake(size, count, part):
     wrong = [
         words[0]
         for pixels, words in zip(pictures.pixels, pictures.captions, strict=True)
-        if not verdict(pixels, words[0]).right
+        if not check_caption(pixels, words[0]).right
     ]
     assert wrong == []
 
@@ -174,7 +173,7 @@ def test_clean_renders_are_read_without_a_mistake(size, count, part):
 def test_clean_renders_of_every_single_kind():
     for colour, form, size in product(COLOURS, FORMS, SIZES):
         for scene in (Scene(Thing(colour, form, size)), Scene(Thing(colour, form, size), 4)):
-            found = read(render(scene, 32, rng(len(caption(scene)), scene.count)))
+            found = detect_things(render(scene, 32, rng(len(caption(scene)), scene.count)))
             assert [(f.colour, f.form, f.size) for f in found] == [(colour, form, size)] * scene.count
 
 
@@ -185,24 +184,24 @@ def test_noise_and_blur_are_tolerated(part):
     for i, (pixels, words) in enumerate(zip(pictures.pixels, pictures.captions, strict=True)):
         soft = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(0.7)), dtype=float)
         noisy = np.rint(soft + rng(i).normal(0, 8, soft.shape)).clip(0, 255).astype(np.uint8)
-        right += verdict(noisy, words[0]).right
+        right += check_caption(noisy, words[0]).right
     assert right / 600 >= 0.99
 
 
 def test_another_background_is_tolerated():
     pictures = shapes(80, 32, seed=5)
     shifted = (pictures.pixels.astype(int) - 12).clip(0, 255).astype(np.uint8)
-    assert all(verdict(pixels, words[0]).right for pixels, words in zip(shifted, pictures.captions, strict=True))
+    assert all(check_caption(pixels, words[0]).right for pixels, words in zip(shifted, pictures.captions, strict=True))
 
 
-def test_places_are_found():
+def test_positions_are_found():
     for relation, sign in (("left of", -1), ("right of", 1)):
         scene = Scene(Thing("red", "triangle"), 1, relation, Thing("blue", "square"))
-        found = {f.colour: f for f in read(render(scene, 64, rng(3)))}
+        found = {f.colour: f for f in detect_things(render(scene, 64, rng(3)))}
         assert np.sign(found["red"].x - found["blue"].x) == sign
     covered = render(Scene(Thing("black", "circle")), 64, rng(4)) < 100
     rows, columns = np.nonzero(covered[..., 0])
-    (found,) = read(render(Scene(Thing("black", "circle")), 64, rng(4)))
+    (found,) = detect_things(render(Scene(Thing("black", "circle")), 64, rng(4)))
     assert abs(found.x - (columns.mean() + 0.5) / 64) < 0.005
     assert abs(found.y - (rows.mean() + 0.5) / 64) < 0.005
 
@@ -211,9 +210,9 @@ def paint(words, seed=0, size=32):
     return render(parse(words), size, rng(seed))
 
 
-def test_verdict_names_what_is_wrong():
+def test_the_check_names_what_is_wrong():
     def parts(drawn, said):
-        judged = verdict(paint(drawn), said)
+        judged = check_caption(paint(drawn), said)
         names = ("count", "colour", "form", "things", "size", "relation")
         assert judged.right == all(getattr(judged, name) for name in names)
         return {name for name in names if not getattr(judged, name)}
@@ -233,28 +232,28 @@ def test_verdict_names_what_is_wrong():
     assert swapped == {"things", "size", "relation"}
 
 
-def test_sizes_and_places_must_hold_for_the_same_things():
+def test_sizes_and_positions_must_hold_for_the_same_things():
     drawn = paint("a small red circle left of a large red circle")
-    assert verdict(drawn, "a large red circle right of a small red circle").right
-    assert not verdict(drawn, "a large red circle left of a small red circle").right
+    assert check_caption(drawn, "a large red circle right of a small red circle").right
+    assert not check_caption(drawn, "a large red circle left of a small red circle").right
 
 
 def test_what_is_no_shape_is_not_taken_for_one():
     blank = np.full((32, 32, 3), BACKGROUND, np.uint8)
-    assert read(blank) == []
-    assert not verdict(blank, "a red circle").right
+    assert detect_things(blank) == []
+    assert not check_caption(blank, "a red circle").right
     speck = blank.copy()
     speck[5, 5] = speck[9, 9] = (0, 0, 0)
-    assert read(speck) == []
+    assert detect_things(speck) == []
     stroke = blank.copy()
     stroke[15:17, 4:28] = COLOURS["red"]
-    assert [f.form for f in read(stroke)] == ["unclear"]
+    assert [f.form for f in detect_things(stroke)] == ["unclear"]
     grey = blank.copy()
     grey[8:20, 8:20] = 140
-    assert [(f.colour, f.form) for f in read(grey)] == [("unclear", "square")]
+    assert [(f.colour, f.form) for f in detect_things(grey)] == [("unclear", "square")]
     static = rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     for words in ("a red circle", "two blue squares"):
-        assert not verdict(static, words).right
+        assert not check_caption(static, words).right
 
 
 def test_components_by_hand():
@@ -277,6 +276,6 @@ def test_refusals():
     with pytest.raises(ValueError, match="skills"):
         random_scene("dance", rng(0))
     with pytest.raises(ValueError, match="shape"):
-        read(np.zeros((32, 32, 4), np.uint8))
+        detect_things(np.zeros((32, 32, 4), np.uint8))
     with pytest.raises(ValueError, match="there is no"):
         Thing("red", "star")

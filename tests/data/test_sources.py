@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from unstir.data.entry import LONGEST_CAPTION
-from unstir.data.pictures import fingerprint, pack
+from unstir.data.packing import pack
 from unstir.data.sources import open_source
 from unstir.errors import UserError
 
@@ -75,7 +75,7 @@ def test_three_layouts_give_the_same_pictures(tmp_path):
     assert facts[0] == facts[1] == facts[2] == facts[3]
     assert {key: words for key, words, _, _ in facts[0]} == WORDS
     packed = [pack(source, 4)[0] for source in sources]
-    assert len({fingerprint(pictures) for pictures in packed}) == 1
+    assert len({pictures.sha256() for pictures in packed}) == 1
     assert packed[0].meta == packed[1].meta == packed[2].meta
 
 
@@ -96,7 +96,7 @@ def test_a_caption_that_is_too_long_is_named(tmp_path):
         source = open_source(path)
         assert [entry.key for entry in source.entries] == ["most"]
         assert [(problem.key, problem.what) for problem in source.problems] == [
-            ("more", "The caption has 7499 characters; shorten it to 500 at most.")
+            ("more", "its caption has 7499 characters; shorten it to 500 at most")
         ]
 
 
@@ -129,9 +129,19 @@ def test_of_captions_that_differ_in_case_the_first_is_kept(tmp_path):
         assert source.entries[0].caption == "upper"
         (problem,) = source.problems
         assert problem.what.startswith("x.txt ")
-        assert problem.what.endswith(
-            "has the name of an earlier file, apart from upper and lower case; it is left out."
-        )
+        assert problem.what.endswith("has the name of an earlier file, apart from upper and lower case; it is left out")
+
+
+def test_other_kinds_of_pictures_are_taken_where_there_is_no_plain_one(tmp_path):
+    samples = [(f"{kind}.{kind}", f"{kind}.txt", kind) for kind in ("gif", "tif", "tiff", "avif")]
+    samples += [("both.gif", None, "both"), ("both.png", "both.txt", "both")]
+    for path in three_layouts(tmp_path, samples):
+        source = open_source(path)
+        assert [entry.key for entry in source.entries] == ["avif", "both", "gif", "tif", "tiff"]
+        assert source.entries[1].read() == png(5)
+        (problem,) = source.problems
+        assert problem.key == "both"
+        assert problem.what.startswith("both.gif has the same key")
 
 
 def test_csv_keeps_other_columns_as_text(tmp_path):
@@ -184,8 +194,8 @@ def test_folder_names_each_problem(tmp_path):
             "twice.png": png(),
             "twice.jpg": png(),
             "twice.txt": "twice",
-            "moving.gif": b"GIF",
-            "moving.txt": "moves",
+            "phone.heic": b"HEIC",
+            "phone.txt": "from a phone",
             "lone.json": '{"caption": "words"}',
             "package.json": '{"name": "not a caption"}',
             ".hidden.png": png(),
@@ -204,7 +214,7 @@ def test_folder_names_each_problem(tmp_path):
         "listjson": "JSON",
         "deep": "JSON",
         "twice": "same key",
-        "moving": "convert",
+        "phone": "convert",
         "lone": "no picture",
     }
     assert found.keys() == expected.keys()
@@ -340,9 +350,7 @@ def test_tar_names_each_problem(tmp_path):
 def test_a_picture_beside_shards_is_mentioned(tmp_path):
     write_tar(tmp_path / "s.tar", [("x.png", png()), ("x.txt", "x")])
     write(tmp_path, {"preview.png": png()})
-    assert [p.what for p in open_source(tmp_path).problems] == [
-        "1 picture file(s) lie beside the tar shards and are left out."
-    ]
+    assert [p.what for p in open_source(tmp_path).problems] == ["1 picture file(s) beside the tar shards are left out"]
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.71, 0.9])
@@ -350,7 +358,7 @@ def test_truncated_tar(tmp_path, share):
     tar = write_tar(tmp_path / "s.tar", list(pairs().items()))
     content = tar.read_bytes()
     tar.write_bytes(content[: int(len(content.rstrip(b"\0")) * share)])
-    with pytest.raises(UserError, match=r"s\.tar is cut off or damaged: copy or download it again"):
+    with pytest.raises(UserError, match=r"s\.tar is cut off or damaged; copy or download it again"):
         open_source(tar)
 
 
@@ -367,7 +375,7 @@ def test_a_tar_with_long_names_cut_off_anywhere(tmp_path, kind):
     end = len(content.rstrip(b"\0"))
     for length in range(100, end, 100):
         tar = write(tmp_path, {"s.tar": content[:length]}) / "s.tar"
-        with pytest.raises(UserError, match=r"s\.tar is cut off or damaged: copy or download it again"):
+        with pytest.raises(UserError, match=r"s\.tar is cut off or damaged; copy or download it again"):
             open_source(tar)
     for length in range(512, end, 512):  # between two blocks
         tar = write(tmp_path, {"s.tar": content[:length]}) / "s.tar"
@@ -406,7 +414,7 @@ def test_nothing_to_open(tmp_path):
         open_source(tmp_path)
     with pytest.raises(UserError, match="neither"):
         open_source(write(tmp_path, {"x.png": png()}) / "x.png")
-    with pytest.raises(UserError, match=r"can be used: 1 problem.*x: It has no caption"):
+    with pytest.raises(UserError, match=r"can be used; the first of 1 problems, x: it has no caption"):
         open_source(tmp_path)
 
 

@@ -45,6 +45,13 @@ def test_many_steps_go_into_bands_of_equal_length(count, bands, length):
         assert columns_of(page, (200, i, 0)) == columns_of(band, (200, i % length, 0))
 
 
+def test_the_time_of_each_step_stands_under_its_column():
+    times = [1.0, 0.7512, 0.04]
+    page = film_strip(steps(3), times=times)
+    assert np.array_equal(page, film_strip(steps(3), labels=["t = 1", "t = 0.751", "t = 0.04"]))
+    assert np.array_equal(film_strip(steps(3), labels=["a"] * 3, times=times), film_strip(steps(3), labels=["a"] * 3))
+
+
 def test_transparency_shows_a_checkerboard():
     page = film_strip([(plain(1, 2, 3, 0), plain(1, 2, 3, 255))])
     left = columns_of(page, (1, 2, 3))[0]
@@ -89,6 +96,7 @@ def test_equal_or_no_values_are_drawn_too(values):
         ({"frames": []}, "at least one step"),
         ({"labels": ["a"]}, "1 labels for 3 steps"),
         ({"values": [1.0]}, "1 values for 3 steps"),
+        ({"times": [1.0]}, "1 times for 3 steps"),
         ({"scale": 0}, "scale must be >= 1"),
     ],
 )

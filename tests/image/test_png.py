@@ -1,4 +1,4 @@
-"""PNG files: nothing of the pixels or the request is lost, and every fault is told in one sentence."""
+"""PNG files: nothing of the pixels or the request is lost, and every error is one sentence."""
 
 import json
 import os

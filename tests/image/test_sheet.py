@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unstir.image.lettering import drawable, shortened, text_width, wrapped
 from unstir.image.sheet import sheet
 
 
@@ -103,24 +102,6 @@ def test_text_stays_inside_its_cell():
     assert (page[:, :10] == 255).all()
     assert (page[:, 106:116] == 255).all()
     assert (page[:, 212:] == 255).all()
-
-
-@given(text=st.text(max_size=80), width=st.integers(20, 120), lines=st.integers(1, 3))
-def test_wrapped_text_fits(text, width, lines):
-    result = wrapped(text, width, lines, 11)
-    assert len(result) <= lines
-    assert all(text_width(line, 11) <= width for line in result)
-
-
-def test_text_that_fits_is_kept_whole():
-    assert wrapped("a red  circle", 200, 2, 12) == ["a red circle"]
-    assert wrapped("a red circle on blue", text_width("a red circle", 12), 2, 12) == ["a red circle", "on blue"]
-    assert shortened("a red circle", text_width("a red…", 12), 12) == "a red…"
-
-
-def test_what_the_font_lacks_gets_its_nearest_neighbour():
-    assert drawable("schön × groß\n– café\t…") == "schon x gross - cafe …"
-    assert drawable("赤\0\ud800") == "???"
 
 
 @pytest.mark.parametrize(

@@ -425,7 +425,7 @@ def test_the_loss_of_a_model_with_a_layout_predictor():
     apart[:, 1], apart[:, 3] = torch.tensor([0.25, 0.5, 0.5]), torch.tensor([0.75, 0.5, 0.5])
     ((_, without),) = plain.losses(batch._replace(layout=apart), torch.Generator().manual_seed(1))
     assert without == one, "a model that predicts no layout when it draws must not learn by one"
-    assert model.condition(batch._replace(layout=apart)).where is apart
+    assert model.condition(batch._replace(layout=apart)).layout is apart
     error = layout_loss(model.predict_layout(batch.ids), layout)
     assert other.item() == pytest.approx((one + error).item())
     other.backward()
@@ -441,7 +441,7 @@ def test_patches_attend_where_things_lie(network):
     plain.load_state_dict({name: value for name, value in model.state_dict().items() if not name.startswith("layout.")})
     xt, t = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3)), torch.tensor([0.7])
     words = plain.encode(["a circle left of a square"])
-    assert words.where is None
+    assert words.layout is None
     want = plain.denoiser()(xt, t, words)
     where = torch.full((1, 12, 3), float("nan"))
     assert torch.equal(model.denoiser()(xt, t, words._replace(where=where)), want)
@@ -460,10 +460,10 @@ def test_the_layout_is_predicted_from_the_words():
     with torch.no_grad():
         model.layout.out.bias[0] = 1.0
     words = model.encode(["a circle left of a square", "two green triangles"])
-    assert words.where.shape == (2, 12, 3)
+    assert words.layout.shape == (2, 12, 3)
     alone = model.encode(["two green triangles"])
     assert torch.equal(
-        words.where[1:],
+        words.layout[1:],
         alone.where,
     )
     found = model.predict_layout(model.tokenize(["two green triangles"]))

@@ -1,4 +1,4 @@
-"""Zero-shot search, classification and directions, on vectors whose results are known."""
+"""Search, classification and text directions, on vectors whose results are known."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_nearest_first_and_ties_in_order():
     assert nearest(E[:1], vectors, 99).rows.shape == (1, 5)
 
 
-def test_apply_direction():
+def test_a_step_in_a_direction():
     there = apply_direction(E[:1], E[1:2], E[2:3])
     expected = (E[0] - E[1] + E[2]) / 3**0.5
     torch.testing.assert_close(there, expected[None])
@@ -48,7 +48,7 @@ def test_class_vectors_are_means_over_templates():
     torch.testing.assert_close(classes[1], both / both.norm())
     torch.testing.assert_close(class_embeddings(model, TEXTS), model.embed_words(TEXTS))
     for templates in ([], ["a picture"], ["{}", "{ }"]):
-        with pytest.raises(ValueError, match="where its label goes"):
+        with pytest.raises(ValueError, match="where the label goes"):
             class_embeddings(model, ["circle"], templates)
 
 
@@ -60,14 +60,14 @@ def test_a_template_is_not_a_format():
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
-def test_probabilities_are_what_the_loss_says(loss):
+def test_certainty_is_what_the_loss_says(loss):
     model = clip_of(loss)
     cosines = torch.tensor([[0.9, 0.5, -0.2], [0.1, 0.1, 0.1]])
-    probabilities = label_probabilities(model, cosines)
+    sure = label_probabilities(model, cosines)
     if loss == "softmax":
-        torch.testing.assert_close(probabilities, (cosines / 0.07).softmax(1))
+        torch.testing.assert_close(sure, (cosines / 0.07).softmax(1))
     else:
-        torch.testing.assert_close(probabilities, 1 / (1 + (10 - 10 * cosines).exp()))
+        torch.testing.assert_close(sure, 1 / (1 + (10 - 10 * cosines).exp()))
 
 
 def test_pictures_in_batches():

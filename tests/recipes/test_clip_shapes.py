@@ -9,12 +9,12 @@ import torch
 
 from unstir.data.entry import Entry
 from unstir.data.shapes import SKILLS, caption, parse, random_scene, render
-from unstir.data.shapes_check import Found, read, verdict
-from unstir.models.clip import ClipConfig
+from unstir.data.shapes_check import DetectedThing, check_caption, detect_things
 from unstir.recipes import named, table
 from unstir.recipes.clip_captions import relation_of, said_of, true_captions
 from unstir.recipes.clip_shapes import Tally, Words, attributes, directions, held_out, rivals
 from unstir.train.new_run import _png
+from unstir.train.recipe import ClipRecipe
 
 
 def pictures(skill, count, seed=0):
@@ -26,10 +26,10 @@ def pictures(skill, count, seed=0):
 
 @pytest.mark.parametrize("skill", SKILLS)
 def test_every_full_caption_is_true_and_no_true_one_is_missing(skill):
-    """Judged by the checker's own verdict, on captions of the grammar of shapes."""
+    """Judged by the exact checker itself, on captions of the grammar of shapes."""
     rng = np.random.default_rng(5)
     for scene, pixels in pictures(skill, 12):
-        told = true_captions(read(pixels))
+        told = true_captions(detect_things(pixels))
         assert caption(scene) in told
         assert len(set(told)) == len(told)
         grammatical = 0
@@ -39,16 +39,16 @@ def test_every_full_caption_is_true_and_no_true_one_is_missing(skill):
             except ValueError:
                 continue
             grammatical += 1
-            assert verdict(pixels, words).right, words
+            assert check_caption(pixels, words).right, words
         assert grammatical >= 2
         others = [caption(random_scene(kind, rng)) for kind in SKILLS for _ in range(4)]
         others += [caption(rival) for _, rivalling in rivals(scene) for rival in rivalling]
         for words in others:
-            assert verdict(pixels, words).right == (words in told), words
+            assert check_caption(pixels, words).right == (words in told), words
 
 
 def found(colour, form, size="small", x=0.5, y=0.5):
-    return Found(colour, form, size, x, y)
+    return DetectedThing(colour, form, size, x, y)
 
 
 def test_a_single_thing():
@@ -90,7 +90,7 @@ def test_the_captioner_begins_with_the_pictures_own_caption():
     scene, pixels = next(pictures("relation", 1))
     ways = said_of(Entry("k", caption(scene), {}, partial(_png, pixels)))
     assert ways[0] == caption(scene)
-    assert sorted(set(ways)) == sorted(true_captions(read(pixels)))
+    assert sorted(set(ways)) == sorted(true_captions(detect_things(pixels)))
 
 
 # The score
@@ -165,7 +165,7 @@ def test_words_are_embedded_once():
 
 
 def test_recipes_by_name():
-    assert isinstance(named("clip-shapes").model, ClipConfig)
+    assert isinstance(named("clip-shapes"), ClipRecipe)
     assert all(make.__name__ == name.replace("-", "_") for name, make in table().items())
     for make in table().values():
         make()

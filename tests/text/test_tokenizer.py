@@ -106,3 +106,20 @@ def test_each_token_knows_its_word(words):
     for k, word in enumerate(words):
         own = [one for one, number in zip(ids, numbers, strict=True) if number == k]
         assert TOKENIZER.decode(own) == normal(word)
+
+
+class Counted(str):
+    """A text that counts how often it is searched."""
+
+    searched = 0
+
+    def count(self, *arguments):
+        Counted.searched += 1
+        return super().count(*arguments)
+
+
+def test_words_of_a_long_text_are_counted_in_one_pass():
+    text = "red apple " * 3000
+    assert TOKENIZER.words(Counted(text)) == TOKENIZER.words(text)
+    assert Counted.searched == 0  # once for each token made it quadratic
+    assert max(TOKENIZER.words(text)) == 6000

@@ -6,6 +6,7 @@ from cyclopts import App, CycloptsError
 
 from unstir import __version__
 from unstir.errors import UserError
+from unstir.threads import configure_threads
 
 app = App(
     name="unstir",
@@ -26,6 +27,7 @@ app.command("unstir.cli.clip:clip", name="clip", help="Compare pictures and word
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0, 2 for bad input (one sentence on stderr), 130 after Ctrl-C."""
+    configure_threads()  # before any command imports torch
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except (CycloptsError, UserError) as error:

@@ -1,4 +1,4 @@
-"""unstir clip: pictures and words compared, by a CLIP of ours or of somebody else."""
+"""unstir clip: compare pictures and texts with a CLIP."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,22 +8,31 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from cyclopts import App, Parameter
 
 from unstir.cli.progress import bar, say
-from unstir.cli.results_output import hits_of, plain, print_hits, print_json, print_table, short, write_sheet
+from unstir.cli.results_output import (
+    hits_as_json,
+    hits_from,
+    print_hits,
+    print_json,
+    print_table,
+    round_all,
+    write_sheet,
+)
 from unstir.errors import UserError
 from unstir.request import checked_device
+from unstir.text.prompt import check_prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from unstir.interop.clip import ReadClip
+    from unstir.interop.clip import LoadedClip
     from unstir.interop.image_index import ImageIndex
 
 T = TypeVar("T")
 
 clip = App(
     name="clip",
-    help="Compare pictures and words: a cosine near 1 says that they belong together.",
-    help_epilogue="Begin with: unstir clip search FOLDER --words 'a red apple' --sheet found.png",
+    help="Compare pictures and texts: the more alike their meaning, the higher the cosine similarity.",
+    help_epilogue="Example: unstir clip search FOLDER --words 'a red apple' --sheet found.png",
 )
 
 SHOWN_PROBLEMS = 5
@@ -31,13 +40,13 @@ SHOWN_PROBLEMS = 5
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Using:
-    """What all of these commands are told.
+class ClipOptions:
+    """Options of every command.
 
     Parameters
     ----------
     model
-        A CLIP of unstir (file or run folder), or a folder saved by transformers or open_clip.
+        A CLIP of unstir (file or run folder), or a folder that transformers or open_clip saved.
         Default: the one that comes with unstir.
     device
         cpu, cuda, or auto.
@@ -47,15 +56,17 @@ class Using:
 
     model: Path | None = None
     device: str = "auto"
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
+    as_json: Annotated[bool, Parameter(name="--json", negative="", show_default=False)] = False
 
 
-USING = Using()
+DEFAULTS = ClipOptions()
 
 
-@clip.command
-def score(*pictures: Path, words: list[str], using: Using = USING) -> None:
-    """Print the cosine of every picture with every text.
+@clip.command(help_epilogue="Example: unstir clip score one.png two.png --words 'a red fish' --words 'a blue fish'")
+def score(
+    *pictures: Path, words: Annotated[list[str], Parameter(negative="")], options: ClipOptions = DEFAULTS
+) -> None:
+    """Print the cosine similarity of every picture with every text.
 
     Parameters
     ----------
@@ -65,69 +76,70 @@ def score(*pictures: Path, words: list[str], using: Using = USING) -> None:
         A text; may be given several times.
     """
     if not pictures:
-        raise UserError("name a picture to score")
-    read = _open(using)
-    texts = _embed(read, words)
+        raise UserError("there is nothing to score; give at least one picture")
+    loaded = _load(options)
+    texts = _embed(loaded, words)
     rows: list[tuple[str, list[float]]] = []
     for path in pictures:
-        gallery = _look(read, path)
-        cosines = (gallery.vectors @ texts.T).tolist()
-        rows += zip([entry.key for entry in gallery.entries], cosines, strict=True)
-    if using.as_json:
-        print_json(
-            {"model": read.name, "words": words, "pictures": [{"picture": k, "cosines": short(c)} for k, c in rows]}
-        )
+        index = _index(loaded, path)
+        cosines = (index.vectors @ texts.T).tolist()
+        rows += zip([entry.key for entry in index.entries], cosines, strict=True)
+    if options.as_json:
+        scores = [{"picture": key, "cosines": round_all(cosines)} for key, cosines in rows]
+        print_json({"model": loaded.name, "words": words, "pictures": scores})
     else:
         print_table(["picture", *words], [[key, *(f"{cosine:.3f}" for cosine in cosines)] for key, cosines in rows])
 
 
-@clip.command
+@clip.command(help_epilogue="Example: unstir clip classify FOLDER --labels 'fish,house,red apple'")
 def classify(
     source: Path,
     *,
     labels: str,
-    template: list[str] | None = None,
-    using: Using = USING,
+    template: Annotated[list[str] | None, Parameter(negative="")] = None,
+    options: ClipOptions = DEFAULTS,
 ) -> None:
-    """Give every picture of SOURCE the label that it is nearest to.
+    """Assign a label to every picture of SOURCE, without training on these labels (zero-shot classification).
 
     Parameters
     ----------
     source
         A picture file, a folder of pictures, or webdataset shards (.tar).
     labels
-        What there is to choose from, with commas between: cat,dog,red apple.
+        The labels to choose from, separated by commas: cat,dog,red apple.
     template
-        A sentence with {} for the label, "a picture of {}"; of several the mean is taken. Default: the bare label.
+        A text with {} in place of the label, such as "a picture of {}". May be given several times; then the mean of
+        their vectors is used. Default: the label alone.
     """
     from unstir.models.zero_shot import LABEL, class_embeddings, label_probabilities
 
     names = [name.strip() for name in labels.split(",")]
     if len(names) < 2 or not all(names) or len(set(names)) < len(names):
-        raise UserError(f"--labels needs two different labels or more with commas between, got {labels!r}")
+        raise UserError(f"--labels needs at least two different labels, separated by commas, got {labels!r}")
     templates = template or [LABEL]
-    read = _open(using)
-    classes = _told(lambda: class_embeddings(read.model, _texts("--labels", names), _texts("--template", templates)))
-    gallery = _look(read, source)
-    shares = label_probabilities(read.model, gallery.vectors @ classes.T)
-    best = shares.argmax(1).tolist()
-    if using.as_json:
+    loaded = _load(options)
+    _check_texts("--labels", names)
+    _check_texts("--template", templates)
+    classes = _or_user_error(lambda: class_embeddings(loaded.model, names, templates))
+    index = _index(loaded, source)
+    table = label_probabilities(loaded.model, index.vectors @ classes.T)
+    best, probabilities = table.argmax(1).tolist(), table.tolist()
+    if options.as_json:
         rows = [
-            {"picture": entry.key, "label": names[b], "certainty": dict(zip(names, short(row), strict=True))}
-            for entry, b, row in zip(gallery.entries, best, shares.tolist(), strict=True)
+            {"picture": entry.key, "label": names[b], "probabilities": dict(zip(names, round_all(row), strict=True))}
+            for entry, b, row in zip(index.entries, best, probabilities, strict=True)
         ]
-        print_json({"model": read.name, "labels": names, "templates": templates, "pictures": rows})
+        print_json({"model": loaded.name, "labels": names, "templates": templates, "pictures": rows})
         return
-    certain = [row[b] for row, b in zip(shares.tolist(), best, strict=True)]
     print_table(
-        ["picture", "label", "certainty"],
-        [[e.key, names[b], f"{c:.0%}"] for e, b, c in zip(gallery.entries, best, certain, strict=True)],
+        ["picture", "label", "probability"],
+        [[e.key, names[b], f"{row[b]:.0%}"] for e, b, row in zip(index.entries, best, probabilities, strict=True)],
     )
     if len(best) > 1:
         print(", ".join(f"{name}: {best.count(i)}" for i, name in enumerate(names)))
 
 
-@clip.command
+@clip.command(help_epilogue="Example: unstir clip search FOLDER --words 'a red apple' -n 10 --sheet found.png")
 def search(
     source: Path,
     *,
@@ -135,42 +147,44 @@ def search(
     like: Path | None = None,
     n: Annotated[int, Parameter(alias="-n")] = 8,
     sheet: Path | None = None,
-    using: Using = USING,
+    options: ClipOptions = DEFAULTS,
 ) -> None:
-    """Find the pictures of SOURCE that are nearest to words, or to another picture.
+    """Find the pictures of SOURCE most similar to a text, or to another picture.
 
     Parameters
     ----------
     source
         A folder of pictures, or webdataset shards (.tar).
     words
-        What to look for.
+        The text to search for.
     like
-        A picture to which others are to be alike, instead of --words.
+        The picture to search for, instead of --words.
     n
-        How many to find.
+        The number of pictures to find.
     sheet
-        A PNG to write with the pictures found.
+        Also write the pictures found to this PNG file.
     """
     from unstir.models.zero_shot import nearest
 
     if (words is None) == (like is None):
-        raise UserError("give either --words or --like, to say what to look for")
-    _check(n, sheet)
-    read = _open(using)
-    query = _query(read, words, like)
-    gallery = _look(read, source)
-    found = nearest(query, gallery.vectors, n)
-    hits = hits_of(gallery, found.rows[0].tolist(), found.cosines[0].tolist())
-    if using.as_json:
-        print_json({"model": read.name, "words": words, "like": like and str(like), "found": plain(hits)})
+        raise UserError("give either --words or --like, to say what to search for")
+    _check_output(n, sheet)
+    loaded = _load(options)
+    query = _query(loaded, words, like)
+    index = _index(loaded, source)
+    found = nearest(query, index.vectors, n)
+    hits = hits_from(index, found.rows[0].tolist(), found.cosines[0].tolist())
+    if options.as_json:
+        print_json(
+            {"model": loaded.name, "words": words, "like": like and str(like), "found": hits_as_json(hits)},
+        )
     else:
         print_hits(hits)
     if sheet is not None:
         write_sheet(sheet, [("", hits)])
 
 
-@clip.command
+@clip.command(help_epilogue="Example: unstir clip direction FOLDER --start red-fish.png --from red --to blue")
 def direction(
     source: Path,
     *,
@@ -181,115 +195,112 @@ def direction(
     strength: float = 1.0,
     n: Annotated[int, Parameter(alias="-n")] = 8,
     sheet: Path | None = None,
-    using: Using = USING,
+    options: ClipOptions = DEFAULTS,
 ) -> None:
-    """Move a picture's vector by the difference of two texts, and find the pictures of SOURCE nearest to where it ends.
+    """Change a picture's vector by the difference of two texts, and find the pictures of SOURCE most similar to it.
 
     Parameters
     ----------
     source
         A folder of pictures, or webdataset shards (.tar).
     before
-        What the difference is counted from: "a face".
+        The text before the change: "a face".
     after
-        What it is counted to: "a face with sunglasses".
+        The text after the change: "a face with sunglasses".
     start
-        The picture to begin at. Default: the one of SOURCE that is nearest to --from.
+        The picture to start from. Default: the picture of SOURCE most similar to --from.
     words
-        A text to begin at, instead of a picture.
+        A text to start from, instead of a picture.
     strength
-        How many times to go the difference.
+        Direction scale: start + STRENGTH * (to - from) is searched for.
     n
-        How many pictures to find.
+        The number of pictures to find.
     sheet
-        A PNG to write: a row of the pictures nearest to the start, and one of those nearest to the end.
+        Also write the pictures to this PNG file: one row of those most similar to the start, one of those found.
     """
     import torch
 
     from unstir.models.zero_shot import apply_direction, nearest
 
     if start is not None and words is not None:
-        raise UserError("give either --start or --words, or neither")
+        raise UserError("give --start or --words, not both")
     if not 0 < abs(strength) < float("inf"):
-        raise UserError(f"--strength must be a finite number and not 0, got {strength}")
-    _check(n, sheet)
-    read = _open(using)
-    difference = _embed(read, [before], "--from"), _embed(read, [after], "--to")
-    begin = None if start is None and words is None else _query(read, words, start)
-    gallery = _look(read, source)
-    if begin is None:
-        row = int(nearest(difference[0], gallery.vectors, 1).rows)
-        begin = gallery.vectors[row : row + 1]
-        say(f"beginning at {gallery.entries[row].key}, the nearest to {before!r}")
-    found = nearest(torch.cat([begin, apply_direction(begin, *difference, strength)]), gallery.vectors, n)
-    hits = [hits_of(gallery, *pair) for pair in zip(found.rows.tolist(), found.cosines.tolist(), strict=True)]
-    if using.as_json:
-        print_json({"model": read.name, "start": plain(hits[0]), "found": plain(hits[1])})
+        raise UserError(f"--strength must be a finite number other than 0, got {strength}")
+    _check_output(n, sheet)
+    loaded = _load(options)
+    texts = _embed(loaded, [before], "--from"), _embed(loaded, [after], "--to")
+    query = None if start is None and words is None else _query(loaded, words, start)
+    index = _index(loaded, source)
+    if query is None:
+        row = int(nearest(texts[0], index.vectors, 1).rows)
+        query = index.vectors[row : row + 1]
+        say(f"starting from {index.entries[row].key}, the picture most similar to {before!r}")
+    found = nearest(torch.cat([query, apply_direction(query, *texts, strength)]), index.vectors, n)
+    hits = [hits_from(index, *pair) for pair in zip(found.rows.tolist(), found.cosines.tolist(), strict=True)]
+    if options.as_json:
+        print_json({"model": loaded.name, "start": hits_as_json(hits[0]), "found": hits_as_json(hits[1])})
     else:
         print_hits(hits[1])
     if sheet is not None:
         write_sheet(sheet, [("start", hits[0]), (f"to: {after}", hits[1])])
 
 
-# In
+def _load(options: ClipOptions) -> "LoadedClip":
+    device = checked_device(options.device)
 
-
-def _open(using: Using) -> "ReadClip":
-    device = checked_device(using.device)
-
-    from unstir.interop.clip import clip_at
+    from unstir.interop.clip import load_any_clip
     from unstir.weights.model_file import DEFAULT_CLIP
 
-    if using.model is None and not DEFAULT_CLIP.exists():
-        raise UserError("this installation ships no CLIP; name one with --model")
-    return clip_at(using.model or DEFAULT_CLIP, device)
+    if options.model is None and not DEFAULT_CLIP.exists():
+        raise UserError("no CLIP comes with this installation; give one with --model")
+    return load_any_clip(options.model or DEFAULT_CLIP, device)
 
 
-def _told(run: Callable[[], T]) -> T:
-    """What `run` returns; the sentence of a ValueError (a text that is too long) becomes a UserError."""
+def _or_user_error(run: Callable[[], T]) -> T:
+    """The result of `run`; its ValueError (a text that is too long) becomes a UserError."""
     try:
         return run()
     except ValueError as error:
         raise UserError(str(error)) from None
 
 
-def _texts(option: str, texts: Sequence[str]) -> Sequence[str]:
+def _check_texts(option: str, texts: Sequence[str]) -> None:
+    """Refuse empty texts, texts that are too long, and texts that are not valid UTF-8."""
     for text in texts:
-        # Bytes on the command line that are not UTF-8 arrive as half surrogate pairs.
-        if not text.strip() or any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise UserError(f"{option} needs words, and not {text.encode(errors='backslashreplace').decode()!r}")
-    return texts
+        check_prompt(text, option)
+        if not text.strip():
+            raise UserError(f"{option} needs a text, got {text.encode(errors='backslashreplace').decode()!r}")
 
 
-def _embed(read: "ReadClip", texts: Sequence[str], option: str = "--words") -> "Tensor":
-    _texts(option, texts)
-    return _told(lambda: read.model.embed_words(texts).cpu())
+def _embed(loaded: "LoadedClip", texts: Sequence[str], option: str = "--words") -> "Tensor":
+    _check_texts(option, texts)
+    return _or_user_error(lambda: loaded.model.embed_words(texts).cpu())
 
 
-def _query(read: "ReadClip", words: str | None, like: Path | None) -> "Tensor":
-    """(1, width) of a text or of one picture."""
+def _query(loaded: "LoadedClip", words: str | None, picture: Path | None) -> "Tensor":
+    """The vector of a text or of one picture, (1, width)."""
     if words is not None:
-        return _embed(read, [words])
-    assert like is not None
-    if not like.is_file() or like.suffix.lower() == ".tar":
-        raise UserError(f"{like} is not a picture; name one picture file")
-    return _look(read, like).vectors
+        return _embed(loaded, [words])
+    assert picture is not None
+    if not picture.is_file() or picture.suffix.lower() == ".tar":
+        raise UserError(f"{picture} is not a picture; give one picture file")
+    return _index(loaded, picture).vectors
 
 
-def _look(read: "ReadClip", source: Path) -> "ImageIndex":
+def _index(loaded: "LoadedClip", source: Path) -> "ImageIndex":
     from unstir.interop.image_index import embed_images
 
-    with bar("looking at pictures", 1) as progress:
-        gallery = embed_images(read, source, lambda done, total: progress(done / total, f"{done:,} of {total:,}"))
-    for problem in gallery.problems[:SHOWN_PROBLEMS]:
+    with bar("reading pictures", 1) as progress:
+        index = embed_images(loaded, source, lambda done, total: progress(done / total, f"{done:,} of {total:,}"))
+    for problem in index.problems[:SHOWN_PROBLEMS]:
         say(f"left out {problem.key}: {problem.what}")
-    if len(gallery.problems) > SHOWN_PROBLEMS:
-        say(f"left out {len(gallery.problems) - SHOWN_PROBLEMS:,} more")
-    return gallery
+    if len(index.problems) > SHOWN_PROBLEMS:
+        say(f"left out {len(index.problems) - SHOWN_PROBLEMS:,} more")
+    return index
 
 
-def _check(n: int, sheet: Path | None) -> None:
+def _check_output(n: int, sheet: Path | None) -> None:
     if n < 1:
         raise UserError(f"-n must be 1 or more, got {n}")
     if sheet is not None and (sheet.suffix.lower() != ".png" or sheet.is_dir()):
-        raise UserError(f"--sheet names a PNG to write, and {sheet} is none")
+        raise UserError(f"--sheet needs the name of a PNG file, got {sheet}")

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from unstir.cli.training import Console, Session, carry_on, parse_duration
+from unstir.cli.training import Console, carry_on
+from unstir.durations import parse_duration
 from unstir.request import checked_device, checked_seed
 
 
@@ -51,14 +52,13 @@ def distill(
     began = time.monotonic()
     chosen = checked_device(device)
 
-    from unstir.train import begin
+    from unstir.train.begin import Beginning, begin_distillation
     from unstir.train.distributed import joined_processes
     from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, resolve_default
 
     source = resolve_default(model, DEFAULT)
     eval_clip = eval_clip and resolve_default(eval_clip, DEFAULT_CLIP)
     with joined_processes(chosen) as own:
-        at = begin.Beginning(data, run, own, seconds, began, seed, Console())
+        at = Beginning(data, run, own, seconds, began, seed, Console())
         command = ["unstir", "distill", data, "--from", str(model), "--run", str(run)]
-        session = Session(data, run, own, command, began, tensorboard, eval_clip)
-        carry_on(session, lambda: begin.begin_distillation(at, source))
+        carry_on(at, lambda at: begin_distillation(at, source), command, tensorboard, eval_clip)

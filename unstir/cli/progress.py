@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from unstir.durations import duration
+
 
 class Bar:
     """Called with how much is done and a few words. shown: whether anybody sees it."""
@@ -52,18 +54,6 @@ def say(text: str) -> None:
 def _speaks() -> bool:
     """Whether this is the only process, or the first of those that torchrun has started: the others keep silent."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 45 s, 2 min 05 s, 35 min, 3 h 05 min."""
-    seconds = max(0, round(seconds))
-    if seconds < 90:
-        return f"{seconds} s"
-    if seconds < 1800:
-        minutes, rest = divmod(seconds, 60)
-        return f"{minutes} min {rest:02d} s" if rest else f"{minutes} min"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 _QUIET = 30.0  # seconds between two lines where no terminal shows a bar

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from unstir.cli.training import Console, Session, carry_on, parse_duration
+from unstir.cli.training import Console, carry_on
+from unstir.durations import parse_duration
 from unstir.errors import UserError
 from unstir.request import checked_device, checked_seed
 
@@ -75,26 +76,20 @@ def train(
     chosen = checked_device(device)
 
     from unstir.models.paradigms import names
-    from unstir.train import begin
+    from unstir.train.begin import Beginning
     from unstir.train.distributed import joined_processes
+    from unstir.train.session import Choice
     from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, resolve_default
 
     if kind is not None and kind not in names():
         raise UserError(f"there is no --kind {kind}; there are: {', '.join(names())}")
-    start = start and resolve_default(start, DEFAULT)
+    by_recipe = None
+    if recipe is not None:
+        from unstir import recipes
+
+        by_recipe = recipe, recipes.named(recipe)
+    choice = Choice(by_recipe, start and resolve_default(start, DEFAULT), kind, size)
     eval_clip = eval_clip and resolve_default(eval_clip, DEFAULT_CLIP)
     with joined_processes(chosen) as own:
-        at = begin.Beginning(data, run, own, None if recipe else seconds, began, seed, Console())
-
-        def start_run() -> None:
-            if recipe is not None:
-                from unstir import recipes
-
-                begin.begin_recipe(at, recipes.named(recipe), recipe, start)
-            elif start is not None:
-                begin.begin_fine_tuning(at, start)
-            else:
-                begin.begin_automatic(at, kind or "diffusion", size)
-
-        command = ["unstir", "train", data, "--run", str(run)]
-        carry_on(Session(data, run, own, command, began, tensorboard, eval_clip), start_run)
+        at = Beginning(data, run, own, None if recipe else seconds, began, seed, Console())
+        carry_on(at, choice.begin, ["unstir", "train", data, "--run", str(run)], tensorboard, eval_clip)

@@ -1,5 +1,13 @@
-"""Captioned pictures: where they lie (`sources`), what is wrong with them (`check`), and as arrays (`pictures`).
+"""Captioned pictures: opening them, checking them, and packing them into one array to train on.
 
-`open_source` reads three layouts; `pack` decodes each picture once; `order` says which come next in training.
-Two sets are built in: `digits` (real handwriting) and `shapes` (drawn, with an exact checker in `shapes_check`).
+sources     recognises one of three layouts: `folder` (plain files, imagefolder) or `shards` (webdataset)
+entry       what a layout gives: entries and problems
+transforms  decoding, transparency, cropping and scaling of one picture
+decoding    many pictures in parallel, in order
+sample      statistics of a few of them, to plan with
+check       facts about all of them, for the `report`
+packing     `check_and_pack`: the report and the packed `pictures` in one pass, written by `pack_files`
+content     which pictures have the same pixels
+order       which pictures come next in training
+named       the built-in sets: `digits` (handwriting) and `shapes` (drawn, with an exact checker in `shapes_check`)
 """

@@ -1,180 +1,153 @@
-"""The pre-flight: look at every picture and caption before training, since afterwards is too late."""
+"""Checking a data set before training: every picture is decoded once."""
 
-import hashlib
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from statistics import median_low
+from functools import partial
 
 import numpy as np
-from PIL import Image
+import numpy.typing as npt
 
-from unstir.data.entry import Problem, Source
-from unstir.data.pictures import decoded
-from unstir.data.transforms import has_alpha
+from unstir.data.content import content_id
+from unstir.data.decoding import in_parallel
+from unstir.data.entry import Entry, Problem, Source
+from unstir.data.report import OBLONG, SMALL, TRAINING_SIZES, Flagged, Report, least_median_most
+from unstir.data.transforms import decode_reduced, fit, has_alpha
 
-SIZES = (32, 48, 64, 96, 128)
-"""The sides a model may be trained at, for `Report.suggested_size`."""
+_EXAMPLES = 3
 
-SHOWN = 20
-"""How many problems `Report.lines` spells out, unless told otherwise."""
-
-SMALL = 32
-"""A shorter side below this is called very small, in pixels."""
-
-CUT = 0.2
-"""An opaque picture is called oblong when its square crop loses more than this share of it."""
+Progress = Callable[[int, int], None]
+"""Called with (done, total) after each picture."""
 
 
-@dataclass(frozen=True)
-class Report:
-    """What the pre-flight saw. Sides and words are (least, median, most); shares are counts of usable pictures.
+@dataclass(frozen=True, eq=False)
+class PictureFacts:
+    """What is kept of one decoded picture.
 
-    pictures: the entries of the source.  usable: those of them that decode.
-    problems: what the source left out, then what does not decode.
-    duplicates: groups of keys whose decoded pixels are equal, each sorted.
-    same_captions: pictures whose caption another picture has too, apart from upper and lower case.
-    small: keys with a shorter side below 32 pixels.  one_colour: keys of pictures of one single colour.
-    oblong: keys of opaque pictures that lose more than a fifth to the square crop (`transforms.fit`).
+    width, height: in full, upright.  pixels: (size, size, C) uint8, by `transforms.fit`.
+    transparent: by `transforms.has_alpha`, before scaling.
+    one_colour: whether all pixels are equal.  content: their `content_id`.
     """
 
-    name: str
-    layout: str
-    pictures: int
-    usable: int
-    problems: tuple[Problem, ...]
-    shorter_side: tuple[int, int, int]
-    longer_side: tuple[int, int, int]
-    transparent: int
-    duplicates: tuple[tuple[str, ...], ...]
-    same_captions: int
-    caption_words: tuple[int, int, int]
-    distinct_words: int
-    small: tuple[str, ...]
-    one_colour: tuple[str, ...]
-    oblong: tuple[str, ...]
-
-    @property
-    def cropped(self) -> int:
-        """How many opaque pictures lose more than a fifth to the square crop."""
-        return len(self.oblong)
-
-    def suggested_size(self) -> int:
-        """The largest of SIZES not above the median shorter side, and at least the smallest of them."""
-        return max((size for size in SIZES if size <= self.shorter_side[1]), default=SIZES[0])
-
-    def lines(self, shown: int | None = SHOWN) -> list[str]:
-        """The report in sentences, one a line; what needs a look comes last.
-
-        shown: how many problems to spell out, None for all.
-        """
-        lines = [f"{self.name} ({self.layout}): {self.usable} of {self.pictures} captioned pictures can be used."]
-        if self.usable:
-            lines += self._of_the_usable()
-        lines += [f"{problem.key}: {problem.what}" for problem in self.problems[:shown]]
-        if shown is not None and len(self.problems) > shown:
-            lines.append(f"... and {len(self.problems) - shown} more problems; `unstir check` names them all.")
-        return lines
-
-    def _of_the_usable(self) -> list[str]:
-        """The sentences about the pictures that decode, of which there must be some."""
-        lines = [
-            "Shorter side {} to {} pixels, median {}; ".format(*_ends_first(self.shorter_side))
-            + f"the pictures allow training at {self.suggested_size()} pixels.",
-            f"{100 * self.transparent / self.usable:.0f} % of the pictures have transparency.",
-            "Captions have {} to {} words, median {}; ".format(*_ends_first(self.caption_words))
-            + f"{self.distinct_words} distinct words.",
-        ]
-        if self.same_captions:
-            lines.append(f"{self.same_captions} pictures share their caption with another picture.")
-        if self.duplicates:
-            extra = sum(len(group) - 1 for group in self.duplicates)
-            lines.append(f"{extra} pictures are exact copies of another, as {' = '.join(self.duplicates[0][:3])}.")
-        if self.small:
-            lines.append(f"{len(self.small)} pictures are smaller than {SMALL} pixels, as {_some(self.small)}.")
-        if self.one_colour:
-            lines.append(f"{len(self.one_colour)} pictures are of one single colour, as {_some(self.one_colour)}.")
-        if self.oblong:
-            which = _some(self.oblong)
-            lines.append(f"{self.cropped} opaque pictures lose more than a fifth to the square crop, as {which}.")
-        return lines
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What is kept of one decoded picture."""
-
-    size: tuple[int, int]
+    width: int
+    height: int
+    pixels: npt.NDArray[np.uint8]
     transparent: bool
     one_colour: bool
-    digest: bytes
+    content: int
 
 
-def check(source: Source, progress: Callable[[int, int], None] | None = None, workers: int = 2) -> Report:
-    """Decode every picture of a source and report. Broken ones become problems.
+def picture_facts(entry: Entry, size: int, channels: int = 4) -> PictureFacts:
+    """Decode a picture. Raises ValueError or OSError where that fails."""
+    decoded = decode_reduced(entry.read(), size)
+    pixels = fit(decoded.image, size, channels, decoded.square)
+    one_colour = bool((pixels == pixels[0, 0]).all())
+    transparent = has_alpha(decoded.image)
+    return PictureFacts(decoded.width, decoded.height, pixels, transparent, one_colour, content_id(pixels))
 
-    progress: called with (done, total).  workers: decoding threads; the report does not depend on them.
-    Raises ValueError for less than one worker, and nothing else.
+
+def check(
+    source: Source, progress: Progress | None = None, workers: int | None = None, size: int = TRAINING_SIZES[-1]
+) -> Report:
+    """Decode every picture of a source and report; those that cannot be decoded become problems.
+
+    workers: threads, by default one for each core; the report does not depend on them.
+    size: the side in pixels at which pictures are compared with each other.
+    Raises ValueError for less than one worker or a size below 1.
     """
-    looks: dict[str, _Look] = {}
-    broken: list[Problem] = []
-    captions: list[str] = []
-    for done, (entry, result) in enumerate(decoded(source.entries, _look, workers), 1):
-        if isinstance(result, Problem):
-            broken.append(result)
-        else:
-            looks[entry.key] = result
-            captions.append(entry.caption)
-        if progress is not None:
-            progress(done, len(source.entries))
-    same = Counter(caption.casefold() for caption in captions)
-    words = [caption.casefold().split() for caption in captions]
-    copies: dict[bytes, list[str]] = {}
-    for key, look in looks.items():
-        copies.setdefault(look.digest, []).append(key)
-    return Report(
-        name=source.name,
-        layout=source.layout,
-        pictures=len(source.entries),
-        usable=len(looks),
-        problems=(*source.problems, *broken),
-        shorter_side=_spread([min(look.size) for look in looks.values()]),
-        longer_side=_spread([max(look.size) for look in looks.values()]),
-        transparent=sum(look.transparent for look in looks.values()),
-        duplicates=tuple(tuple(sorted(keys)) for keys in copies.values() if len(keys) > 1),
-        same_captions=sum(count for count in same.values() if count > 1),
-        caption_words=_spread([len(caption) for caption in words]),
-        distinct_words=len({word.strip(".,;:!?\"'()") for caption in words for word in caption} - {""}),
-        small=tuple(key for key, look in looks.items() if min(look.size) < SMALL),
-        one_colour=tuple(key for key, look in looks.items() if look.one_colour),
-        oblong=tuple(key for key, look in looks.items() if not look.transparent and _lost(look.size) > CUT),
-    )
+    builder = ReportBuilder(source, size)
+    for _ in builder.examine(4, workers, progress):
+        pass
+    return builder.report()
 
 
-def _look(image: Image.Image) -> _Look:
-    """Keep of a decoded picture what the report needs."""
-    pixels = np.array(image.convert("RGBA"))
-    pixels[pixels[..., 3] == 0] = 0  # the colour of what cannot be seen makes no difference
-    return _Look(
-        image.size,
-        has_alpha(image),
-        bool((pixels == pixels[0, 0]).all()),
-        hashlib.sha256(repr(image.size).encode() + pixels.tobytes()).digest(),
-    )
+class ReportBuilder:
+    """Decodes the pictures of a source in one pass and collects the facts for its report, a few numbers for each.
 
+    size: the side in pixels that the pictures are scaled to.
+    usable: how many could be decoded so far.  broken: the problems of the others.
+    Raises ValueError for a size below 1.
+    """
 
-def _lost(size: tuple[int, int]) -> float:
-    """The share of a picture that its centre square leaves out."""
-    return (max(size) - min(size)) / max(size)
+    def __init__(self, source: Source, size: int) -> None:
+        if size < 1:
+            raise ValueError(f"pictures have a side of at least 1 pixel, not {size}")
+        self.source, self.size = source, size
+        self.broken: list[Problem] = []
+        self.usable = 0
+        # A row for each usable picture.
+        count = len(source.entries)
+        self._entries = np.empty(count, np.int64)
+        self._sides = np.empty((count, 2), np.int32)
+        self._flags = np.empty((count, 2), np.bool_)
+        self._content = np.empty(count, np.int64)
+        self._captions = np.empty(count, np.int64)
+        self._caption_words = np.empty(count, np.int32)
+        self._words: set[str] = set()
 
+    def examine(
+        self, channels: int, workers: int | None = None, progress: Progress | None = None
+    ) -> Iterator[tuple[Entry, PictureFacts]]:
+        """Decode all entries and add them to the report; gives those that can be decoded, in order.
 
-def _spread(values: list[int]) -> tuple[int, int, int]:
-    return (min(values), median_low(values), max(values)) if values else (0, 0, 0)
+        channels: of the pixels, 3 or 4.
+        """
+        entries = self.source.entries
+        make = partial(picture_facts, size=self.size, channels=channels)
+        for done, (entry, facts) in enumerate(in_parallel(entries, make, workers), 1):
+            if isinstance(facts, Problem):
+                self.broken.append(facts)
+            else:
+                self._add(done - 1, facts)
+                yield entry, facts
+            if progress is not None:
+                progress(done, len(entries))
 
+    def _add(self, number: int, facts: PictureFacts) -> None:
+        """Add the facts about the entry of this number."""
+        row, caption = self.usable, self.source.entries[number].caption.casefold()
+        words = caption.split()
+        self._entries[row] = number
+        self._sides[row] = min(facts.width, facts.height), max(facts.width, facts.height)
+        self._flags[row] = facts.transparent, facts.one_colour
+        self._content[row] = facts.content
+        self._captions[row] = hash(caption)  # compared only with others of this process
+        self._caption_words[row] = len(words)
+        self._words.update(word.strip(".,;:!?\"'()") for word in words)
+        self.usable += 1
 
-def _ends_first(spread: tuple[int, int, int]) -> tuple[int, int, int]:
-    return spread[0], spread[2], spread[1]
+    def report(self) -> Report:
+        """The report on what was examined so far."""
+        shorter, longer = self._sides[: self.usable].T
+        transparent, one_colour = self._flags[: self.usable].T
+        _, same_caption = np.unique(self._captions[: self.usable], return_counts=True)
+        return Report(
+            name=self.source.name,
+            layout=self.source.layout,
+            pictures=len(self.source.entries),
+            usable=self.usable,
+            problems=(*self.source.problems, *self.broken),
+            size=self.size,
+            shorter_side=least_median_most(shorter),
+            longer_side=least_median_most(longer),
+            transparent=int(transparent.sum()),
+            duplicates=self._duplicates(),
+            same_captions=int(same_caption[same_caption > 1].sum()),
+            caption_words=least_median_most(self._caption_words[: self.usable]),
+            distinct_words=len(self._words - {""}),
+            small=self._flagged(shorter < SMALL),
+            one_colour=self._flagged(one_colour),
+            oblong=self._flagged(~transparent & ((longer - shorter) / longer > OBLONG)),
+        )
 
+    def _duplicates(self) -> Flagged:
+        content = self._content[: self.usable]
+        _, first, group, count = np.unique(content, return_index=True, return_inverse=True, return_counts=True)
+        repeated = np.flatnonzero(count > 1)
+        if not len(repeated):
+            return Flagged(0, ())
+        example = repeated[first[repeated].argmin()]
+        return Flagged(int((count - 1).sum()), self._flagged(group == example).keys)
 
-def _some(keys: tuple[str, ...]) -> str:
-    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
+    def _flagged(self, chosen: npt.NDArray[np.bool_]) -> Flagged:
+        rows = self._entries[np.flatnonzero(chosen)[:_EXAMPLES]]
+        return Flagged(int(chosen.sum()), tuple(self.source.entries[row].key for row in rows))

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from unstir.data.pictures import Pictures
+from unstir.diffusion.philox import keyed_permutation
 from unstir.errors import UserError
 
 NATIVE = 8
@@ -19,7 +20,7 @@ def digits(size: int = NATIVE, part: Literal["train", "test", "all"] = "train") 
     """Handwritten digits, white on black, with five captions each.
 
     size: side in pixels; 8 is the native size, others are resampled smoothly.
-    part: 80 % "train" (1,438) and 20 % "test" (359), split once and for all at random, or "all" (1,797).
+    part: 80 % "train" (1,438) and 20 % "test" (359), by a fixed random split, or "all" (1,797).
     Returns pixels (N, size, size, 3) uint8 with three equal channels; meta is {"digit": 0..9}.
     Source: E. Alpaydin & C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998 (its test part).
     Raises UserError without scikit-learn, ValueError for another part or a size below 1.
@@ -29,7 +30,7 @@ def digits(size: int = NATIVE, part: Literal["train", "test", "all"] = "train") 
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise UserError("The digits come with scikit-learn: install `unstir[digits]`.") from error
+        raise UserError("the digits come with scikit-learn; install `unstir[digits]`") from error
     images, labels = load_digits(return_X_y=True)
     chosen = _part(len(labels), part)
     grey = _to_bytes(np.asarray(images, dtype=np.float64).reshape(-1, NATIVE, NATIVE)[chosen], size)
@@ -56,16 +57,16 @@ def digit_captions(digit: int) -> tuple[str, ...]:
 
 
 def _part(n: int, part: str) -> npt.NDArray[np.int64]:
-    """The sorted indices of a part. Raw Philox words are promised by NumPy to stay the same, so the split does."""
+    """The sorted indices of a part. NumPy guarantees raw Philox numbers, so the split stays the same."""
     if part == "all":
         return np.arange(n, dtype=np.int64)
-    shuffled = np.argsort(np.random.Philox(key=_SPLIT_SEED).random_raw(n), kind="stable")
+    shuffled = keyed_permutation(n, _SPLIT_SEED)
     first = round(n * _TEST_SHARE)
     return np.sort(shuffled[:first] if part == "test" else shuffled[first:]).astype(np.int64)
 
 
 def _to_bytes(images: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.uint8]:
-    """(N, 8, 8) in 0..16 to (N, size, size) uint8. Resampled as floats, so that no grey is rounded twice."""
+    """(N, 8, 8) in 0..16 to (N, size, size) uint8. Resampled as floats, so that values are rounded once."""
     scaled: npt.NDArray[np.float32] = (images * (255 / 16)).astype(np.float32)
     if size != NATIVE:
         side, method = (size, size), Image.Resampling.BICUBIC

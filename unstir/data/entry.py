@@ -1,4 +1,4 @@
-"""What every layout gives: entries (a picture, its caption) and problems (what was left out, and why)."""
+"""What every layout gives: entries (a picture and its caption) and problems (what was left out, and why)."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -6,14 +6,17 @@ from dataclasses import dataclass, field
 
 from unstir.errors import UserError
 
-PICTURES = frozenset({"png", "jpg", "jpeg", "webp", "bmp"})
+SECOND_CHOICE = frozenset({"gif", "tif", "tiff", "avif"})
+"""Extensions of pictures that are taken where a key has no other picture."""
+
+PICTURES = frozenset({"png", "jpg", "jpeg", "webp", "bmp"}) | SECOND_CHOICE
 """Extensions that count as pictures, in lower case and without the dot."""
 
-OTHER_PICTURES = frozenset({"gif", "tif", "tiff", "avif", "heic", "svg", "jxl", "jp2"})
-"""Pictures that are not read. They are named as problems, since leaving them out in silence would puzzle."""
+OTHER_PICTURES = frozenset({"heic", "heif", "svg", "jxl", "jp2"})
+"""Extensions of pictures that are not read. They are reported as problems."""
 
 CAPTION_FIELDS = ("text", "caption")
-"""Where a caption may stand in a JSON object or a metadata row; the first that holds text wins."""
+"""Where a caption may stand in a JSON object or a metadata row; the first that holds text is taken."""
 
 LONGEST_CAPTION = 500
 """Characters. One longer caption would widen the text context of the whole model, and so slow down every picture."""
@@ -26,7 +29,8 @@ class Entry:
     """One captioned picture.
 
     key: relative path without extension, '/'-separated; unique in its source.
-    caption: 1 to LONGEST_CAPTION characters, no line breaks.  meta: whatever else was said of it, JSON values.
+    caption: 1 to LONGEST_CAPTION characters, no line breaks.
+    meta: the other fields of its .json or metadata row, JSON values.
     read: gives the encoded picture (PNG, JPEG, ...); safe to call from several threads; raises OSError.
     """
 
@@ -38,7 +42,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something left out: `key` says which, `what` says why in one sentence."""
+    """Something left out.
+
+    key: of the entry, or the name of a file.  what: why, one sentence without a full stop; shown as "key: what".
+    """
 
     key: str
     what: str
@@ -46,9 +53,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Source:
-    """Captioned pictures in one place.
+    """A data set that can be opened.
 
-    layout: "folder", "imagefolder" or "webdataset".  entries: sorted by key, at least one.
+    name: its path.  layout: "folder", "imagefolder" or "webdataset".
+    entries: sorted by key, at least one.  problems: what was left out.
     """
 
     name: str
@@ -59,18 +67,18 @@ class Source:
 
 @dataclass
 class Collected:
-    """What a layout has found so far. A key is taken once; who comes later is a problem."""
+    """What a layout has found so far. Of two entries with one key the second is a problem."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, entry: Entry, where: str) -> None:
-        """Take `entry`, unless its caption is too long or its key taken; `where` names its file in the complaint."""
+        """Add `entry`, unless its caption is too long or its key exists. where: its file, for the problem."""
         if len(entry.caption) > LONGEST_CAPTION:
             long = len(entry.caption)
-            self.problem(entry.key, f"The caption has {long} characters; shorten it to {LONGEST_CAPTION} at most.")
+            self.problem(entry.key, f"its caption has {long} characters; shorten it to {LONGEST_CAPTION} at most")
         elif entry.key in self.entries:
-            self.problem(entry.key, f"{where} has the same key as an earlier picture and is left out.")
+            self.problem(entry.key, f"{where} has the same key as an earlier picture and is left out")
         else:
             self.entries[entry.key] = entry
 
@@ -78,22 +86,22 @@ class Collected:
         self.problems.append(Problem(key, what))
 
     def source(self, name: str, layout: str) -> Source:
-        """Everything found, sorted by key. Raises UserError when not one picture can be used."""
+        """Everything found, sorted by key. Raises UserError when no picture can be used."""
         problems = sorted(self.problems, key=lambda problem: (problem.key, problem.what))
         if not self.entries:
             if not problems:
                 raise UserError(
-                    f"There are no pictures in {name}: put in x.png with its caption in x.txt, "
-                    "a metadata.jsonl, or .tar shards."
+                    f"there are no pictures in {name}; put in x.png with its caption in x.txt, a metadata.jsonl, "
+                    "or .tar shards"
                 )
             first = problems[0]
             raise UserError(
-                f"No picture in {name} can be used: {len(problems)} problem(s), the first is {first.key}: {first.what}"
+                f"no picture in {name} can be used; the first of {len(problems)} problems, {first.key}: {first.what}"
             )
         return Source(name, layout, [self.entries[key] for key in sorted(self.entries)], problems)
 
 
-def climbs(name: str) -> bool:
+def leaves_folder(name: str) -> bool:
     """Whether a relative name is absolute or has a '..' in it, so that it could leave its folder."""
     return name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/")
 
@@ -113,14 +121,14 @@ def split_caption(row: Mapping[str, object]) -> tuple[str, dict[str, object]]:
 
 
 Samples = dict[str, dict[str, Read]]
-"""The files of each key, sorted by full name: extension in lower case without dot ("png", "txt") -> reader."""
+"""The files of each key, sorted by full name: extension in lower case without dot ("png", "txt") -> its reader."""
 
 
-def sort_in(found: Collected, samples: Samples, key: str, extension: str, name: str, read: Read) -> None:
+def group_file(found: Collected, samples: Samples, key: str, extension: str, name: str, read: Read) -> None:
     """Put the file `name` with the others of its key. Where two differ only in case (x.PNG, x.png) the first stays."""
     parts = samples.setdefault(key, {})
     if extension in parts:
-        found.problem(key, f"{name} has the name of an earlier file, apart from upper and lower case; it is left out.")
+        found.problem(key, f"{name} has the name of an earlier file, apart from upper and lower case; it is left out")
     else:
         parts[extension] = read
 
@@ -128,9 +136,9 @@ def sort_in(found: Collected, samples: Samples, key: str, extension: str, name: 
 def add_sample(found: Collected, key: str, parts: Mapping[str, Read]) -> None:
     """Turn the files of one key into an entry, or into problems. For the folder and the tar layout.
 
-    parts: as in `Samples`; of several pictures the first is taken.
+    parts: as in `Samples`; of several pictures the first is taken, GIF, TIFF and AVIF after the others.
     """
-    pictures = [extension for extension in parts if extension in PICTURES]
+    pictures = sorted((extension for extension in parts if extension in PICTURES), key=SECOND_CHOICE.__contains__)
     if not pictures:
         _explain_no_picture(found, key, parts)
         return
@@ -138,15 +146,15 @@ def add_sample(found: Collected, key: str, parts: Mapping[str, Read]) -> None:
         meta = _json_object(parts["json"]) if "json" in parts else {}
         caption = tidy(parts["txt"]().decode("utf-8-sig")) if "txt" in parts else ""
     except (ValueError, RecursionError):  # JSON and UTF-8 errors are ValueErrors; deep nesting recurses
-        found.problem(key, "Its .txt or .json is not readable (text must be UTF-8, JSON must be one object).")
+        found.problem(key, "its .txt or .json is not readable (text must be UTF-8, JSON must be one object)")
         return
     except OSError as error:
-        found.problem(key, f"Its .txt or .json cannot be opened ({error.strerror or error}).")
+        found.problem(key, f"its .txt or .json cannot be opened ({error.strerror or error})")
         return
     if "txt" not in parts:
         caption, meta = split_caption(meta)
     if not caption:
-        what = "Its caption is empty." if "txt" in parts else f"It has no caption; write one to {key}.txt."
+        what = "its caption is empty" if "txt" in parts else f"it has no caption; write one to {key}.txt"
         found.problem(key, what)
         return
     for extension in pictures:
@@ -154,22 +162,22 @@ def add_sample(found: Collected, key: str, parts: Mapping[str, Read]) -> None:
 
 
 def _explain_no_picture(found: Collected, key: str, parts: Mapping[str, Read]) -> None:
-    """Say why a key without a readable picture gives no entry; a lone .json without a caption is nobody's business."""
+    """Report why a key without a picture gives no entry. A .json without a caption is no problem."""
     foreign = sorted(ext for ext in parts if ext.rpartition(".")[2] in OTHER_PICTURES)
     dotted = sorted(ext for ext in parts if "." in ext and ext.rpartition(".")[2] in PICTURES)
     if foreign:
-        found.problem(key, f"{key}.{foreign[0]} is a kind of picture that is not read; convert it to PNG.")
+        found.problem(key, f"{key}.{foreign[0]} is a kind of picture that is not read; convert it to PNG")
     elif dotted:
-        found.problem(key, f"{key}.{dotted[0]} has a dot in its name, and in a tar the key ends at the first dot.")
+        found.problem(key, f"{key}.{dotted[0]} has a dot in its name, and in a tar the key ends at the first dot")
     elif "txt" in parts:
-        found.problem(key, "There is a caption but no picture.")
+        found.problem(key, "there is a caption but no picture")
     elif "json" in parts:
         try:
             lonely = bool(split_caption(_json_object(parts["json"]))[0])
         except (ValueError, RecursionError, OSError):
             lonely = False
         if lonely:
-            found.problem(key, "There is a caption but no picture.")
+            found.problem(key, "there is a caption but no picture")
 
 
 def _json_object(read: Read) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The words "digits" and "shapes" in place of a path."""
+"""Built-in data sets by name: "digits" and "shapes" in place of a path."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def open_named(
     count: int = 10_000,
     held_out: bool = False,
 ) -> Pictures | Source:
-    """A built-in set, ready packed, or the source at a path. What exists on disk under that name goes first.
+    """A built-in set, ready packed, or the source at a path. A folder or file of that name is preferred.
 
     size: side of built-in pictures in pixels, None for their own (digits 8, shapes 32).
     seed, count: for shapes.  held_out: the test digits, or shapes in combinations never shown in training.

@@ -1,6 +1,6 @@
-"""Reading a drawn picture back without knowing its scene, and judging it against a caption.
+"""Detecting the shapes in a picture, and checking a caption against them.
 
-For pictures a model made as for drawn ones: exact on clean renders from 32 pixels up, tolerant of mild noise and blur.
+Exact on clean renders from 32 pixels up, tolerant of mild noise and blur, so that generated pictures can be scored.
 """
 
 from collections import Counter
@@ -11,22 +11,25 @@ from itertools import permutations
 import numpy as np
 import numpy.typing as npt
 
-from unstir.data.shapes_draw import AREA, SINK, coverage
+from unstir.data.shapes_draw import AREA, MASS_OFFSET, coverage
 from unstir.data.shapes_scene import COLOURS, FORMS, Scene, Thing, parse
 
 UNCLEAR = "unclear"
-"""The colour or form of a thing that is like none of ours."""
+"""The colour or form of a thing that matches none of the known ones."""
 
 _FOREGROUND = 52.0  # distance from the background in RGB; noise of 8 levels stays below it, the palest colour is at 149
 _COLOUR_LIMIT = 80.0  # further than this from every colour is none of them
 _FORM_LIMIT = 0.65  # less overlap than this with every form is none of them
-_LEAST_AREA = 0.01  # of the picture; the smallest thing drawn covers 0.025
+_LEAST_AREA = 0.01  # share of the picture; the smallest thing drawn covers 0.025
 _LARGE = 0.165  # radius in the gap between small and large
 
 
 @dataclass(frozen=True)
-class Found:
-    """A thing seen. colour, form: a word or "unclear".  size: "small" or "large".  x, y: its centre in [0, 1]."""
+class DetectedThing:
+    """One shape in a picture.
+
+    colour, form: a word or "unclear".  size: "small" or "large".  x, y: its centre in [0, 1].
+    """
 
     colour: str
     form: str
@@ -36,11 +39,14 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Which parts of a caption hold. A part that the caption does not speak of holds.
+class CaptionCheck:
+    """Which parts of a caption are true of a picture; a part that the caption does not mention is.
 
-    count: as many things as said.  colour, form: the right colours, the right forms.  things: in the right pairs, with
-    the right count.  size: also of the sizes said.  relation: also standing as said.
+    count: the number of things.
+    colour, form: the colours; the forms.
+    things: the pairs of colour and form, and their number.
+    size: also the sizes.
+    relation: also the relation.
     right: all of it at once.
     """
 
@@ -53,10 +59,10 @@ class Verdict:
     right: bool
 
 
-def read(pixels: npt.NDArray[np.uint8]) -> list[Found]:
-    """The things in a picture of (size, size, 3) uint8, from left to right. Raises ValueError for other shapes."""
+def detect_things(pixels: npt.NDArray[np.uint8]) -> list[DetectedThing]:
+    """The things in a picture of (size, size, 3) uint8, from left to right. Raises ValueError for other arrays."""
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.shape[0] != pixels.shape[1]:
-        raise ValueError(f"a picture to read has the shape (size, size, 3), not {pixels.shape}")
+        raise ValueError(f"things are detected in an array of the shape (size, size, 3), not {pixels.shape}")
     image = pixels.astype(np.float64)
     rim = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
     away = image - np.median(rim, axis=0)  # a model may miss the exact background: take the picture's own
@@ -69,17 +75,17 @@ def read(pixels: npt.NDArray[np.uint8]) -> list[Found]:
     return sorted(found, key=lambda thing: thing.x)
 
 
-def verdict(pixels: npt.NDArray[np.uint8], caption: str) -> Verdict:
-    """Judge a picture (size, size, 3) uint8 against a caption. Raises ValueError for a caption outside the grammar."""
-    scene, found = parse(caption), read(pixels)
-    said = scene.things
-    pairs = Counter((thing.colour, thing.form) for thing in said)
-    matches = list(_matches(said, found)) if len(said) == len(found) else []
-    sized = [match for match in matches if _sizes_hold(said, match)]
-    return Verdict(
-        count=len(said) == len(found),
-        colour=Counter(thing.colour for thing in said) == Counter(thing.colour for thing in found),
-        form=Counter(thing.form for thing in said) == Counter(thing.form for thing in found),
+def check_caption(pixels: npt.NDArray[np.uint8], caption: str) -> CaptionCheck:
+    """Check a caption against a picture (size, size, 3) uint8. Raises ValueError for a caption outside the grammar."""
+    scene, found = parse(caption), detect_things(pixels)
+    wanted = scene.things
+    pairs = Counter((thing.colour, thing.form) for thing in wanted)
+    matches = list(_matches(wanted, found)) if len(wanted) == len(found) else []
+    sized = [match for match in matches if _sizes_hold(wanted, match)]
+    return CaptionCheck(
+        count=len(wanted) == len(found),
+        colour=Counter(thing.colour for thing in wanted) == Counter(thing.colour for thing in found),
+        form=Counter(thing.form for thing in wanted) == Counter(thing.form for thing in found),
         things=pairs == Counter((thing.colour, thing.form) for thing in found),
         size=bool(sized),
         relation=any(_relation_holds(scene, match) for match in matches),
@@ -88,7 +94,7 @@ def verdict(pixels: npt.NDArray[np.uint8], caption: str) -> Verdict:
 
 
 def components(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Number the connected regions of a mask (H, W) from 1, neighbours being those that share an edge; 0 is outside."""
+    """Number the connected regions of a mask (H, W) from 1; neighbours share an edge. 0 is outside."""
     labels = np.zeros(mask.shape, dtype=np.int64)
     height, width = mask.shape
     free = {(int(y), int(x)) for y, x in zip(*np.nonzero(mask), strict=True)}
@@ -116,8 +122,8 @@ def _identify(
     away: npt.NDArray[np.float64],
     labels: npt.NDArray[np.int64],
     label: int,
-) -> Found | None:
-    """What one region shows; None for a speck."""
+) -> DetectedThing | None:
+    """The thing that one region shows; None for a speck."""
     side = len(labels)
     region = labels == label
     if region.sum() < _LEAST_AREA * side * side:
@@ -138,7 +144,7 @@ def _identify(
         key=lambda pair: pair[1],
     )
     size = "large" if radius > _LARGE else "small"
-    return Found(name if distance < _COLOUR_LIMIT else UNCLEAR, form, size, x, middle)
+    return DetectedThing(name if distance < _COLOUR_LIMIT else UNCLEAR, form, size, x, middle)
 
 
 def _best_form(covered: npt.NDArray[np.float64], x: float, y: float) -> tuple[str, float, float]:
@@ -147,7 +153,7 @@ def _best_form(covered: npt.NDArray[np.float64], x: float, y: float) -> tuple[st
     best = (0.0, UNCLEAR, 0.0, y)
     for form in FORMS:
         radius = float(np.sqrt(covered.sum() / AREA[form])) / side
-        middle = y - SINK[form] * radius
+        middle = y - MASS_OFFSET[form] * radius
         template = coverage(form, x, middle, radius, side)
         overlap = float(np.minimum(template, covered).sum() / np.maximum(template, covered).sum())
         best = max(best, (overlap, form, radius, middle))
@@ -165,19 +171,19 @@ def _grown(region: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return grown
 
 
-def _matches(said: Sequence[Thing], found: list[Found]) -> Iterator[tuple[Found, ...]]:
-    """Every way to take the things found for the things said, in the order said."""
+def _matches(wanted: Sequence[Thing], found: list[DetectedThing]) -> Iterator[tuple[DetectedThing, ...]]:
+    """Every assignment of the things found to the things of the caption, in the order of the caption."""
     for match in permutations(found):
-        if all((a.colour, a.form) == (b.colour, b.form) for a, b in zip(said, match, strict=True)):
+        if all((a.colour, a.form) == (b.colour, b.form) for a, b in zip(wanted, match, strict=True)):
             yield match
 
 
-def _sizes_hold(said: Sequence[Thing], match: tuple[Found, ...]) -> bool:
-    return all(thing.size in (None, seen.size) for thing, seen in zip(said, match, strict=True))
+def _sizes_hold(wanted: Sequence[Thing], match: tuple[DetectedThing, ...]) -> bool:
+    return all(thing.size in (None, detected.size) for thing, detected in zip(wanted, match, strict=True))
 
 
-def _relation_holds(scene: Scene, match: tuple[Found, ...]) -> bool:
-    """Whether the first stands to the second as said, and more so than it stands in the other direction."""
+def _relation_holds(scene: Scene, match: tuple[DetectedThing, ...]) -> bool:
+    """Whether the relation is true, and its direction is the one in which the two things are further apart."""
     if scene.relation in (None, "and"):
         return True
     dx, dy = match[0].x - match[1].x, match[0].y - match[1].y

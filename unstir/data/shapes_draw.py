@@ -1,4 +1,4 @@
-"""Drawing a scene: where things lie is random, what they are is not.
+"""Drawing a scene: its things are given, their positions and exact sizes are random.
 
 Lengths are shares of the picture's side; x goes right and y goes down. A form of radius r fits in
 the square of side 2 r around its centre.
@@ -13,11 +13,11 @@ from unstir.data.shapes_scene import COLOURS, Scene, Thing
 
 BACKGROUND = (245, 245, 240)
 RADIUS = {"small": (0.13, 0.145), "large": (0.185, 0.205), None: (0.13, 0.205)}
-"""Least and largest radius by the word for the size; nothing lies between small and large when a word is said."""
+"""Smallest and largest radius by the word for the size; a small and a large thing always differ clearly."""
 
 MARGIN = 0.03
 GAP = 0.09
-"""Between the squares around two things: three pixels of 32, so that they stay apart when blurred."""
+"""Between the squares around two things: three pixels of 32, so that they stay separate when blurred."""
 
 _SUPERSAMPLE = 8
 _Floats = npt.NDArray[np.float64]
@@ -34,8 +34,8 @@ INSIDE: dict[str, Callable[[_Floats, _Floats], _Bools]] = {
 AREA = {"circle": np.pi, "square": 1.76**2, "triangle": 1.73, "cross": 2 * 2 * 0.72 - 0.72**2}
 """Of each form at radius 1."""
 
-SINK = {"circle": 0.0, "square": 0.0, "triangle": (0.8 + 0.8 - 0.93) / 3, "cross": 0.0}
-"""How far the centre of mass lies below the centre, at radius 1."""
+MASS_OFFSET = {"circle": 0.0, "square": 0.0, "triangle": (0.8 + 0.8 - 0.93) / 3, "cross": 0.0}
+"""How far the centre of mass is below the centre, at radius 1."""
 
 
 def coverage(form: str, x: float, y: float, radius: float, size: int) -> _Floats:
@@ -55,9 +55,9 @@ def coverage(form: str, x: float, y: float, radius: float, size: int) -> _Floats
 
 
 def render(scene: Scene, size: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Draw a scene at random places: (size, size, 3) uint8, on a plain light background, no two things touching."""
+    """Draw a scene at random positions: (size, size, 3) uint8, on a plain light background, no two things touching."""
     picture = np.full((size, size, 3), BACKGROUND, dtype=np.float64)
-    for thing, (x, y, radius) in zip(scene.things, _places(scene, rng), strict=True):
+    for thing, (x, y, radius) in zip(scene.things, _positions(scene, rng), strict=True):
         covered = coverage(thing.form, x, y, radius, size)[..., None]
         picture += covered * (np.array(COLOURS[thing.colour]) - picture)
     return np.rint(picture).astype(np.uint8)
@@ -68,7 +68,7 @@ def _reach(centre: float, radius: float, size: int) -> tuple[int, int]:
     return max(0, int((centre - radius) * size)), min(size, int(np.ceil((centre + radius) * size)))
 
 
-def _places(scene: Scene, rng: np.random.Generator) -> list[tuple[float, float, float]]:
+def _positions(scene: Scene, rng: np.random.Generator) -> list[tuple[float, float, float]]:
     """(x, y, radius) of every thing in the scene."""
     if scene.relation not in (None, "and") and scene.second is not None:
         return _related(scene.first, scene.second, str(scene.relation), rng)
@@ -77,23 +77,23 @@ def _places(scene: Scene, rng: np.random.Generator) -> list[tuple[float, float, 
         radii[1] = _radius(scene.second, rng)
     for _ in range(50):
         centres = [(_between(rng, r), _between(rng, r)) for r in radii]
-        places = [(x, y, r) for (x, y), r in zip(centres, radii, strict=True)]
-        if all(_apart(places[i], places[j]) for i in range(len(places)) for j in range(i)):
-            return places
+        positions = [(x, y, r) for (x, y), r in zip(centres, radii, strict=True)]
+        if all(_apart(positions[i], positions[j]) for i in range(len(positions)) for j in range(i)):
+            return positions
     return _quarters(radii, rng)
 
 
 def _quarters(radii: list[float], rng: np.random.Generator) -> list[tuple[float, float, float]]:
     """Each thing in a quarter of its own: always possible, and the only way for four large ones."""
-    places = []
+    positions = []
     for quarter, r in zip(rng.permutation(4), radii, strict=False):
         x, y = rng.uniform(MARGIN + r, 0.5 - GAP / 2 - r, 2)
-        places.append((float(1 - x if quarter % 2 else x), float(1 - y if quarter // 2 else y), r))
-    return places
+        positions.append((float(1 - x if quarter % 2 else x), float(1 - y if quarter // 2 else y), r))
+    return positions
 
 
 def _related(first: Thing, second: Thing, relation: str, rng: np.random.Generator) -> list[tuple[float, float, float]]:
-    """Two things whose centres differ clearly in the direction said, and less than half as much in the other."""
+    """Two things whose centres differ clearly along the relation, and less than half as much across it."""
     radii = [_radius(first, rng), _radius(second, rng)]
     if relation in ("right of", "below"):  # build left to right or top to bottom, then swap
         radii.reverse()
@@ -106,8 +106,8 @@ def _related(first: Thing, second: Thing, relation: str, rng: np.random.Generato
     across = [start, float(np.clip(start + rng.uniform(-most, most), MARGIN + b, 1 - MARGIN - b))]
     flat = relation in ("left of", "right of")
     pairs = zip(along, across, radii, strict=True)
-    places = [(float(u), float(v), r) if flat else (float(v), float(u), r) for u, v, r in pairs]
-    return places[::-1] if relation in ("right of", "below") else places
+    positions = [(float(u), float(v), r) if flat else (float(v), float(u), r) for u, v, r in pairs]
+    return positions[::-1] if relation in ("right of", "below") else positions
 
 
 def _radius(thing: Thing, rng: np.random.Generator) -> float:

@@ -1,6 +1,6 @@
-"""What a drawn picture shows, and its exact words: `caption` and `parse` are each other's inverse.
+"""The scenes of the built-in shapes and their captions; `caption` and `parse` are inverse to each other.
 
-The grammar; what stands in [] may be missing:
+The grammar; parts in [] are optional:
 
     caption  = things | thing relation thing
     things   = thing | number [size] colour form in the plural
@@ -31,7 +31,7 @@ SIZES = ("small", "large")
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
 
 RELATIONS = {"left of": "right of", "right of": "left of", "above": "below", "below": "above", "and": "and"}
-"""Each relation and the one that says the same from the other side."""
+"""Each relation and its opposite."""
 
 HELD_OUT_PAIRS = frozenset(
     {
@@ -53,7 +53,7 @@ HELD_OUT_RELATIONS = frozenset(
         ("triangle", "left of", "cross"),
     }
 )
-"""(form, relation, form) triples that training never shows, in any colours, nor told from the other side."""
+"""(form, relation, form) triples that training never shows, in any colours, nor by the opposite relation."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """One to four of the same thing, or two things and how they stand. Raises ValueError for anything else."""
+    """One to four of the same thing, or two things and their relation. Raises ValueError for anything else."""
 
     first: Thing
     count: int = 1
@@ -91,7 +91,7 @@ class Scene:
 
     @property
     def skill(self) -> str:
-        """What it takes to draw it: "single", "two" (things, anywhere), "count" or "relation"."""
+        """What a model must be able to do: "single", "two" (things, anywhere), "count" or "relation"."""
         if self.relation is not None:
             return "two" if self.relation == "and" else "relation"
         return "single" if self.count == 1 else "count"
@@ -103,13 +103,13 @@ def held_out(scene: Scene) -> bool:
         return True
     if scene.relation is None or scene.second is None:
         return False
-    told = (scene.first.form, scene.relation, scene.second.form)
-    turned = (scene.second.form, RELATIONS[scene.relation], scene.first.form)
-    return told in HELD_OUT_RELATIONS or turned in HELD_OUT_RELATIONS
+    stated = (scene.first.form, scene.relation, scene.second.form)
+    reversed_ = (scene.second.form, RELATIONS[scene.relation], scene.first.form)
+    return stated in HELD_OUT_RELATIONS or reversed_ in HELD_OUT_RELATIONS
 
 
 def caption(scene: Scene) -> str:
-    """The scene in words, by the grammar above."""
+    """The caption of a scene, by the grammar above."""
     if scene.second is not None:
         return f"{_one(scene.first)} {scene.relation} {_one(scene.second)}"
     if scene.count == 1:
@@ -119,7 +119,7 @@ def caption(scene: Scene) -> str:
 
 
 def parse(words: str) -> Scene:
-    """The scene a caption tells of. Raises ValueError when the words do not follow the grammar."""
+    """The scene of a caption. Raises ValueError for words that do not follow the grammar."""
     for relation in RELATIONS:
         first, found, second = words.partition(f" {relation} ")
         if found:
@@ -133,7 +133,7 @@ def parse(words: str) -> Scene:
     else:
         scene = Scene(_parse_one(words, words))
     if caption(scene) != words:
-        raise ValueError(f"'{words}' is not how the shapes are told; it would be '{caption(scene)}'")
+        raise ValueError(f"'{words}' is not a caption of the shapes; write '{caption(scene)}'")
     return scene
 
 
@@ -157,4 +157,4 @@ def _parse_thing(words: str, whole: str) -> Thing:
         case [colour, form]:
             return Thing(colour, form)
         case _:
-            raise ValueError(f"'{whole}' does not tell of shapes: say 'a small red circle' or 'two blue squares'")
+            raise ValueError(f"'{whole}' is not a caption of the shapes; write 'a red circle' or 'two blue squares'")

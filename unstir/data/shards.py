@@ -4,7 +4,16 @@ import tarfile
 from functools import partial
 from pathlib import Path
 
-from unstir.data.entry import OTHER_PICTURES, PICTURES, Collected, Samples, Source, add_sample, climbs, sort_in
+from unstir.data.entry import (
+    OTHER_PICTURES,
+    PICTURES,
+    Collected,
+    Samples,
+    Source,
+    add_sample,
+    group_file,
+    leaves_folder,
+)
 from unstir.errors import UserError
 
 _BLOCK = 512
@@ -19,11 +28,11 @@ def read_shards(shards: list[Path], name: str, found: Collected) -> Source:
     for shard in shards:
         samples: Samples = {}
         for member in sorted(_members(shard), key=_plain_name):
-            _sort_in(shard, member, samples, found)
+            _group_member(shard, member, samples, found)
         taken = samples.keys() & found.entries.keys()
         for key, parts in samples.items():
             if key in taken:
-                found.problem(key, f"{shard.name} has a key that an earlier shard has too; the later one is left out.")
+                found.problem(key, f"{shard.name} has a key that an earlier shard has too; the later one is left out")
             else:
                 add_sample(found, key, parts)
     return found.source(name, "webdataset")
@@ -44,7 +53,7 @@ def _plain_name(member: tarfile.TarInfo) -> str:
     return "/".join(part for part in member.name.split("/") if part not in ("", "."))
 
 
-def _sort_in(shard: Path, member: tarfile.TarInfo, samples: Samples, found: Collected) -> None:
+def _group_member(shard: Path, member: tarfile.TarInfo, samples: Samples, found: Collected) -> None:
     """Put one member with the others of its key, or name what is wrong with it."""
     folder, slash, base = _plain_name(member).rpartition("/")
     stem, _, extension = base.partition(".")
@@ -54,13 +63,13 @@ def _sort_in(shard: Path, member: tarfile.TarInfo, samples: Samples, found: Coll
     if extension.rpartition(".")[2] not in PICTURES | OTHER_PICTURES | {"txt", "json"}:
         return
     key = folder + slash + stem
-    if climbs(member.name):
-        found.problem(member.name, f"{shard.name} names a path outside of the folder; it is not read.")
+    if leaves_folder(member.name):
+        found.problem(member.name, f"{shard.name} names a path outside of the folder; it is not read")
     elif not member.isreg() or member.issparse():
-        found.problem(key, f"{member.name} in {shard.name} is a link or a sparse file; it is not read.")
+        found.problem(key, f"{member.name} in {shard.name} is a link or a sparse file; it is not read")
     else:
         read = partial(read_span, shard, member.offset_data, member.size)
-        sort_in(found, samples, key, extension, f"{member.name} in {shard.name}", read)
+        group_file(found, samples, key, extension, f"{member.name} in {shard.name}", read)
 
 
 def _members(shard: Path) -> list[tarfile.TarInfo]:
@@ -76,12 +85,12 @@ def _members(shard: Path) -> list[tarfile.TarInfo]:
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         compressed = _compressed(shard)
         if compressed:
-            raise UserError(f"{shard} is compressed ({compressed}): unpack it to a plain .tar first.") from error
+            raise UserError(f"{shard} is compressed ({compressed}); unpack it to a plain .tar first") from error
         if not _begins_as_tar(shard):
-            raise UserError(f"{shard} is not a readable tar file: write or copy it again. ({error})") from error
+            raise UserError(f"{shard} is not a readable tar file ({error}); write or copy it again") from error
         whole = False
     if not whole:
-        raise UserError(f"{shard} is cut off or damaged: copy or download it again.")
+        raise UserError(f"{shard} is cut off or damaged; copy or download it again")
     return members
 
 

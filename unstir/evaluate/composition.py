@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from unstir.data.shapes_check import Verdict, verdict
+from unstir.data.shapes_check import CaptionCheck, check_caption
 from unstir.data.shapes_scene import Scene, caption, held_out
 from unstir.evaluate.shares import Share, share
 
@@ -45,14 +45,14 @@ def composition(pictures: Sequence[npt.NDArray[np.uint8]], scenes: Sequence[Scen
         raise ValueError(f"{len(pictures)} pictures for {len(scenes)} scenes")
     marks: dict[bool, dict[str, list[bool]]] = {False: {}, True: {}}
     for picture, scene in zip(pictures, scenes, strict=True):
-        for line, right in _marks(scene, verdict(picture, caption(scene))):
+        for line, right in _marks(scene, check_caption(picture, caption(scene))):
             marks[held_out(scene)].setdefault(line, []).append(right)
     return Composition(as_trained=_shares(marks[False]), held_out=_shares(marks[True]))
 
 
-def _marks(scene: Scene, seen: Verdict) -> Iterator[tuple[str, bool]]:
+def _marks(scene: Scene, seen: CaptionCheck) -> Iterator[tuple[str, bool]]:
     """Every line that the scene counts in, and whether it is right there."""
-    # Verdicts compare how often each form and colour is there: where the forms are right, so is their number.
+    # The check compares how often each form and colour is there: where the forms are right, so is their number.
     if scene.skill == "single":
         yield "single", seen.things
     if scene.second is not None:

@@ -10,7 +10,8 @@ import numpy as np
 
 from unstir.data.entry import Source
 from unstir.data.named import open_named
-from unstir.data.pictures import LISTING, Pictures, pack
+from unstir.data.packing import pack
+from unstir.data.pictures import LISTING, Pictures
 from unstir.errors import UserError
 from unstir.evaluate.held_out import Split, split
 from unstir.evaluate.stages import Stages, silent

@@ -1,1 +1,1 @@
-"""Pictures on their way out: saving, the request inside the PNG, contact sheets, film strips."""
+"""Writing pictures: PNG files that carry their request, contact sheets, film strips, animations."""

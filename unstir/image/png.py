@@ -1,7 +1,7 @@
-"""A picture file that knows how it was made.
+"""PNG files that carry the request they were made from.
 
-The request (prompt, seed, steps, …) travels inside the PNG twice: as JSON under the key `unstir`, from which the very
-same picture can be made again, and as `parameters`, the text that other tools show.
+The request (prompt, seed, steps, …) is stored twice: as JSON under the key `unstir`, from which the picture can be
+made again, and as text under `parameters`, which other tools show.
 """
 
 import json
@@ -25,8 +25,8 @@ Pixels: TypeAlias = NDArray[np.uint8]
 REQUEST_KEY = "unstir"
 PARAMETERS_KEY = "parameters"
 
-# Pillow refuses to inflate a text of more than 1 MiB when it reads; what is written must be readable again.
-LARGEST_REQUEST = 1 << 20
+# Pillow refuses to decompress a text of more than 1 MiB when it reads; what is written must be readable again.
+MAX_REQUEST_BYTES = 1 << 20
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -43,19 +43,20 @@ _SAMPLER_NAMES = {
 
 
 def save_png(path: Path, pixels: Pixels, request: Mapping[str, object] | None = None) -> None:
-    """Write a picture, and in it the request that made it. Atomic: the old file or the new one, never half of one.
+    """Write a picture with the request that it was made from. Atomic: the file is the old one or the new one.
 
+    path: any suffix; the format is PNG.
     pixels: uint8 (H, W, 3 | 4), straight alpha; stored without loss, also the colour under alpha 0.
-    request: JSON-able; NaN and infinity are not. It reads back equal, except that tuples come back as lists.
+    request: values that JSON has, so no NaN or infinity. Tuples are read back as lists.
 
-    Raises ValueError for other pixels or a number JSON has no word for, TypeError for a value that is not JSON-able,
-    UserError for a request beyond 1 MiB, OSError if the disk refuses. In each case nothing is written.
+    Raises ValueError for other pixels and for NaN or infinity, TypeError for a value that JSON does not have,
+    UserError for a request of more than 1 MiB, OSError if the file cannot be written. In each case nothing is written.
     """
-    image = Image.fromarray(checked(pixels))
+    image = Image.fromarray(check_pixels(pixels))
     info = PngInfo()
     if request is not None:
         text = _to_json(request)
-        if len(text.encode()) > LARGEST_REQUEST:
+        if len(text.encode()) > MAX_REQUEST_BYTES:
             raise UserError(f"The request is too long to be kept in {path} (over 1 MiB); shorten the prompt.")
         info.add_itxt(REQUEST_KEY, text)
         info.add_text(PARAMETERS_KEY, _plain(parameters(request)))  # tEXt where Latin-1 suffices, else iTXt
@@ -63,17 +64,17 @@ def save_png(path: Path, pixels: Pixels, request: Mapping[str, object] | None = 
 
 
 def read_request(path: Path) -> dict[str, object]:
-    """Give back the request that `save_png` put into a PNG.
+    """Read the request that `save_png` stored in a PNG.
 
-    Raises UserError if the file is missing, is no PNG, has no request in it or a damaged one.
+    Raises UserError if the file is missing, is not a PNG, or has no request or a damaged one.
     """
     with _opened(path, ["PNG"]) as image:
         text = image.info.get(REQUEST_KEY)
         if text is None and isinstance(image, PngImageFile):
-            text = image.text.get(REQUEST_KEY)  # other programs may have moved it behind the pixels
+            text = image.text.get(REQUEST_KEY)  # other programs may have moved it after the pixels
     if text is None:
         raise UserError(
-            f"{path} carries no unstir request: another program made it, or saved it again and dropped its text; "
+            f"{path} carries no unstir request: another program made it, or saved it again without its text; "
             "give the prompt and the seed yourself."
         )
     try:
@@ -86,10 +87,10 @@ def read_request(path: Path) -> dict[str, object]:
 
 
 def parameters(request: Mapping[str, object]) -> str:
-    """Say a request in the infotext format of AUTOMATIC1111's web UI, which most tools read.
+    """A request in the infotext format of AUTOMATIC1111's web UI, which most tools read.
 
-    The prompt, then `Negative prompt: …`, then one line `Steps: 24, Sampler: DDIM, …`; whatever the request does not
-    have (or has as None) is left out. `size` is a number (square), a pair (width, height) or a text such as `64x64`.
+    The prompt, then `Negative prompt: …`, then one line `Steps: 24, Sampler: DDIM, …`. Fields that the request does not
+    have, or has as None, are left out. `size` is a number (square), a pair (width, height) or a text such as `64x64`.
     """
     sampler = request.get("sampler")
     version = request.get("version")
@@ -113,20 +114,20 @@ def parameters(request: Mapping[str, object]) -> str:
 
 
 def load_pixels(path: Path) -> Pixels:
-    """Read a picture of any format Pillow knows, turned the way its EXIF data says it was held.
+    """Read a picture of any format that Pillow reads, turned upright as its EXIF orientation says.
 
     Returns uint8 (H, W, 4) with straight alpha if the file has transparency, else (H, W, 3).
-    Raises UserError if the file is missing, is no picture, or is damaged.
+    Raises UserError if the file is missing, is not a picture, or is damaged.
     """
     with _opened(path) as image:
         upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255 instead of scaling
+        if upright.mode.startswith("I"):  # 16-bit grey: convert() would clip it at 255 instead of scaling
             grey = (np.asarray(upright).clip(0, 65535).astype(np.uint32) * 255 + 32767) // 65535
             return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
         return np.array(upright.convert("RGBA" if upright.has_transparency_data else "RGB"))
 
 
-def checked(pixels: Pixels) -> Pixels:
+def check_pixels(pixels: Pixels) -> Pixels:
     """Return the pixels, contiguous; raise ValueError unless they are uint8 (H, W, 3 | 4) with at least one pixel."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or pixels.size == 0:
         raise ValueError(f"pixels must be uint8 (H, W, 3 or 4), not {pixels.dtype} {pixels.shape}")
@@ -135,7 +136,7 @@ def checked(pixels: Pixels) -> Pixels:
 
 @contextmanager
 def _opened(path: Path, formats: list[str] | None = None) -> Iterator[Image.Image]:
-    """Open a picture; whatever the file does wrong, then or while it is decoded, becomes a UserError."""
+    """Open a picture; any error of opening or decoding the file becomes a UserError."""
     kind = "PNG" if formats else "picture"
     try:
         with Image.open(path, formats=formats) as image:
@@ -149,20 +150,20 @@ def _opened(path: Path, formats: list[str] | None = None) -> Iterator[Image.Imag
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); give a {kind} file.") from error
     except Exception as error:
-        # Damaged files make Pillow raise ValueError (text that inflates beyond MAX_TEXT_CHUNK: a zip bomb),
-        # SyntaxError, IndexError, EOFError and more, which have no common name.
+        # Damaged files make Pillow raise ValueError (text that decompresses beyond MAX_TEXT_CHUNK: a zip bomb),
+        # SyntaxError, IndexError, EOFError and more, which have no common base.
         raise UserError(f"{path} has data or text in it that is damaged or far too large; give another one.") from error
 
 
 def _to_json(request: Mapping[str, object]) -> str:
     """Compact JSON with sorted keys, one line, encodable as UTF-8."""
     text = json.dumps(dict(request), ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    # Half a surrogate pair (a command line that was not UTF-8) has no UTF-8 form, but JSON can escape it.
-    return _SURROGATES.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+    # A lone surrogate (from a command line that was not UTF-8) has no UTF-8 form, but JSON can escape it.
+    return _SURROGATES.sub(lambda lone: f"\\u{ord(lone[0]):04x}", text)
 
 
 def _plain(text: str) -> str:
-    """What a PNG text chunk may hold: no NUL, which ends a text in the format, and no half surrogate pairs."""
+    """The text as a PNG text chunk may hold it: without NUL, which ends a text there, and without lone surrogates."""
     return _SURROGATES.sub("\ufffd", text.replace("\0", "\ufffd").replace("\r\n", "\n"))
 
 
@@ -176,7 +177,7 @@ def _size(size: object) -> object:
 
 
 def _field(value: object) -> str:
-    """One value of the settings line: 4.0 as 4, and in quotes whatever the readers would split at."""
+    """One value of the settings line: 4.0 as 4; in quotes where it has a character at which readers split."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value)

@@ -1,1 +1,1 @@
-"""Other people's models, read from their own files. Nothing in a file is ever run, and nothing is downloaded."""
+"""Models of other libraries, read from their files. No code in a file is run, and nothing is downloaded."""

@@ -1,4 +1,4 @@
-"""A CLIP from wherever it is: a file of ours, or a folder that `transformers` or `open_clip` has saved."""
+"""Load a CLIP from anywhere: a file or run of unstir, or a folder that `transformers` or `open_clip` saved."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -14,105 +14,120 @@ from tokenizers.models import BPE
 from unstir.data.transforms import fit
 from unstir.errors import UserError
 from unstir.interop import huggingface, openclip
-from unstir.interop.checkpoint import PICKLED, fill, refusal, tensor_files
+from unstir.interop.checkpoint import PICKLE_SUFFIXES, load_weights, pickle_error, tensor_files
 from unstir.interop.preprocessing import Preprocessing, preprocess
 from unstir.models.clip import Clip, ClipConfig
 from unstir.models.description import dataclass_from
 from unstir.text.clip_tokenizer import ClipTokenizer
 from unstir.weights.model_file import HEADER, find_model, load_clip, read_header
 
+_PREPROCESSING = "preparation"  # key in the notes of a model file; files that exist have it
+
 
 @dataclass(frozen=True)
-class ReadClip:
-    """A CLIP, and how pictures are brought to its size: as published, or (None) as our own models have them."""
+class LoadedClip:
+    """A CLIP with its name and the preprocessing of its pictures.
+
+    preprocessing: as published with the model; None for a model of unstir, whose pictures `data.transforms.fit` makes.
+    """
 
     model: Clip
     name: str
-    preparation: Preprocessing | None = None
+    preprocessing: Preprocessing | None = None
 
     def pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         """A decoded picture ("RGB" or "RGBA", any size) as (S, S, C) uint8 for `models.pixels.to_model`."""
-        if self.preparation is not None:
-            return preprocess(image, self.preparation)
+        if self.preprocessing is not None:
+            return preprocess(image, self.preprocessing)
         channels, side, _ = self.model.shape
         return fit(image, side, channels)
 
     @property
     def notes(self) -> dict[str, Any]:
-        """For `save_model`, so that `clip_at` finds the preparation again."""
-        preparation = {} if self.preparation is None else {"preparation": asdict(self.preparation)}
-        return {"name": self.name, **preparation}
+        """Notes for `save_model`, from which `load_any_clip` reads name and preprocessing."""
+        preprocessing = {} if self.preprocessing is None else {_PREPROCESSING: asdict(self.preprocessing)}
+        return {"name": self.name, **preprocessing}
 
 
-def clip_at(path: Path, device: str = "cpu") -> ReadClip:
-    """The CLIP at a path, float32: our own file or run folder, or a folder as `read_clip` reads it.
+def load_any_clip(path: Path, device: str = "cpu") -> LoadedClip:
+    """Load a CLIP in float32.
 
-    UserError where there is none.
+    path: a model file or run folder of unstir, or a folder of `transformers` or `open_clip` (see `import_clip`).
+    Raises UserError if there is no CLIP.
     """
     if path.is_dir() and any((path / config).is_file() for config in (huggingface.CONFIG, openclip.CONFIG)):
-        read = read_clip(path)
-        return ReadClip(read.model.to(device), read.name, read.preparation)
+        imported = import_clip(path)
+        return LoadedClip(imported.model.to(device), imported.name, imported.preprocessing)
     if path.is_dir() and not (path / "model.safetensors").exists():
         raise UserError(
             f"{path} holds no CLIP: neither a model.safetensors of unstir nor "
             f"{huggingface.CONFIG} or {openclip.CONFIG} with its weights"
         )
-    if path.suffix in PICKLED and path.is_file():
-        raise refusal(path)
+    if path.suffix in PICKLE_SUFFIXES and path.is_file():
+        raise pickle_error(path)
     path = find_model(path)
     model = load_clip(path, device)
     notes = json.loads(read_header(path)[0][HEADER]).get("notes", {})
     try:
-        said = notes.get("preparation")
-        preparation = None if said is None else dataclass_from(Preprocessing, said)
-        if preparation is not None and (3, preparation.size, preparation.size) != model.shape:
-            raise ValueError(f"{preparation.size} pixels are not what the model reads")
+        values = notes.get(_PREPROCESSING)
+        preprocessing = None if values is None else dataclass_from(Preprocessing, values)
+        if preprocessing is not None and (3, preprocessing.size, preprocessing.size) != model.shape:
+            raise ValueError(f"pictures of {preprocessing.size} pixels do not fit the model")
     except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} wants its pictures in a way that makes no sense: {error}") from None
-    return ReadClip(model, path.parent.name if path.stem == "model" else path.stem, preparation)
+        raise UserError(f"the preprocessing in the notes of {path} is invalid: {error}") from None
+    return LoadedClip(model, path.parent.name if path.stem == "model" else path.stem, preprocessing)
 
 
-def read_clip(folder: Path) -> ReadClip:
-    """The CLIP in a folder of `transformers` or `open_clip`, ready to compare.
+def import_clip(folder: Path) -> LoadedClip:
+    """Load the CLIP in a folder of `transformers` or `open_clip`, on the CPU, in evaluation mode, without gradients.
 
-    In either case the tokenizer lies beside it: tokenizer.json, or vocab.json and merges.txt.
-    UserError where something is missing or is another kind of network; pickled weights are refused.
+    In both layouts the tokenizer is in tokenizer.json, or in vocab.json and merges.txt.
+    Raises UserError if a file is missing or describes another kind of network, and for pickled weights.
     """
     try:
         if _is_openclip(folder):
             files = tensor_files(folder, openclip.WEIGHTS)
-            config, preparation = openclip.read_config(folder, files)
-            origins = openclip.origins(config, files)
+            config, preprocessing = openclip.read_config(folder, files)
+            _check_depth(config, len(files))
+            weight_map = openclip.weight_map(config, files)
         else:
-            config, preparation = huggingface.read_config(folder)
+            config, preprocessing = huggingface.read_config(folder)
             files = tensor_files(folder, huggingface.WEIGHTS)
-            files = {name: path for name, path in files.items() if name not in huggingface.NOT_WEIGHTS}
-            origins = huggingface.origins(config)
+            files = {name: path for name, path in files.items() if name not in huggingface.POSITION_IDS}
+            _check_depth(config, len(files))
+            weight_map = huggingface.weight_map(config)
         tokenizer = _read_tokenizer(folder, config)
         with torch.device("meta"):
             model = Clip(config, tokenizer)
     except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
-        # The last two come from sizes that make no sense.
+        # Invalid sizes raise the last two.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"{folder} holds no CLIP that can be read here: {reason}") from None
-    fill(model, origins, files, folder)
+        raise UserError(f"{folder} holds no CLIP that unstir can read: {reason}") from None
+    load_weights(model, weight_map, files, folder)
     model.requires_grad_(False)
-    return ReadClip(model.eval(), folder.resolve().name, preparation)
+    return LoadedClip(model.eval(), folder.resolve().name, preprocessing)
+
+
+def _check_depth(config: ClipConfig, tensors: int) -> None:
+    """Refuse more layers than there are tensors: a configuration of a few bytes could ask for 10⁹ of them."""
+    depth = max(config.vision.depth, config.text.depth)
+    if depth > tensors:
+        raise ValueError(f"its configuration has {depth} layers and its weights {tensors} tensors")
 
 
 def _is_openclip(folder: Path) -> bool:
-    """Some folders have both layouts; then that whose weights are there as safetensors counts, transformers' first."""
+    """Which layout to read; where a folder has both, the one with safetensors, and of two such `transformers`."""
     if not (folder / openclip.CONFIG).is_file():
         return False
-    theirs = any((folder / f"{huggingface.WEIGHTS}.safetensors{end}").is_file() for end in ("", ".index.json"))
-    return not (theirs and (folder / huggingface.CONFIG).is_file())
+    weights = any((folder / f"{huggingface.WEIGHTS}.safetensors{end}").is_file() for end in ("", ".index.json"))
+    return not (weights and (folder / huggingface.CONFIG).is_file())
 
 
 def _read_tokenizer(folder: Path, config: ClipConfig) -> ClipTokenizer:
-    """The tokenizer beside a model; ValueError where it does not fit the model."""
-    whole, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
-    if whole.is_file():
-        tokenizer = ClipTokenizer(whole.read_text(encoding="utf-8"))
+    """The tokenizer in the folder of a model. Raises ValueError if it does not fit the model."""
+    fast, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
+    if fast.is_file():
+        tokenizer = ClipTokenizer(fast.read_text(encoding="utf-8"))
     elif vocabulary.is_file() and merges.is_file():
         try:
             tokenizer = ClipTokenizer.of_merges(*BPE.read_file(str(vocabulary), str(merges)))
@@ -124,9 +139,11 @@ def _read_tokenizer(folder: Path, config: ClipConfig) -> ClipTokenizer:
         raise UserError(f"{folder} holds no tokenizer: neither tokenizer.json nor vocab.json with merges.txt")
     text = config.text
     if len(tokenizer) > text.vocabulary:
-        raise ValueError(f"its tokenizer has {len(tokenizer)} tokens and the model reads {text.vocabulary}")
+        raise ValueError(f"its tokenizer has {len(tokenizer)} tokens, and its model reads {text.vocabulary}")
     if text.pool == "first_end" and tokenizer.end != text.end:
-        raise ValueError(f"its tokenizer ends a text with {tokenizer.end} and the model looks for {text.end}")
+        raise ValueError(f"its tokenizer ends a text with token {tokenizer.end}, and its model expects {text.end}")
     if text.pool == "argmax" and tokenizer.end != len(tokenizer) - 1:
-        raise ValueError(f"the model looks for the largest token, and the end is {tokenizer.end} of {len(tokenizer)}")
+        raise ValueError(
+            f"its model pools at the largest token, and the end token is {tokenizer.end} of {len(tokenizer)}"
+        )
     return tokenizer

@@ -1,4 +1,4 @@
-"""Pictures from wherever they are, as vectors: one file, a folder with captions or without, or webdataset shards."""
+"""The pictures at a path with their CLIP vectors: one file, a folder with captions or without, or webdataset shards."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from unstir.data.entry import PICTURES, Entry, Problem
+from unstir.data.decoding import decoded
+from unstir.data.entry import OTHER_PICTURES, PICTURES, Entry, Problem
 from unstir.data.folder import files_in
-from unstir.data.pictures import decoded
 from unstir.data.sources import open_source
 from unstir.data.transforms import decode, fit
 from unstir.errors import UserError
-from unstir.interop.clip import ReadClip
+from unstir.interop.clip import LoadedClip
 from unstir.models.zero_shot import embed_batches
 
 _BATCH = 32
@@ -24,7 +24,12 @@ _WORKERS = 2
 
 @dataclass(frozen=True)
 class ImageIndex:
-    """Pictures that a CLIP has looked at. entries and vectors, (N, width), go together; N is at least 1."""
+    """Pictures and their vectors in one CLIP's space.
+
+    entries: N >= 1 pictures, in order.
+    vectors: (N, width), one row a picture, on the CPU.
+    problems: what was left out, and why.
+    """
 
     entries: list[Entry]
     vectors: Tensor
@@ -32,65 +37,75 @@ class ImageIndex:
 
 
 def list_images(path: Path) -> tuple[list[Entry], list[Problem]]:
-    """Every picture at a path, in order, and what was left out: a picture file, a folder, or a .tar of webdataset.
+    """List the pictures at a path, in order, and what is left out.
 
-    In a plain folder pictures need no caption; their caption is "" then. UserError where there is not one picture.
+    path: a picture file, a folder, or a .tar of webdataset. In a folder without shards pictures need no caption: their
+        key is the name of the file, and the caption of one without is "".
+    Raises UserError if there is no picture.
     """
     if path.is_file() and path.suffix.lower() != ".tar":
         return [Entry(str(path), "", {}, path.read_bytes)], []
-    if not path.is_dir():
+    names = list(files_in(path)) if path.is_dir() else []
+    if not path.is_dir() or any(_extension(name) == "tar" for name in names):
         source = open_source(path)
         return source.entries, source.problems
-    names = list(files_in(path))
-    if any(name.lower().endswith(".tar") for name in names):
-        source = open_source(path)
-        return source.entries, source.problems
-    pictures = [name for name in names if name.rpartition(".")[2].lower() in PICTURES]
+    pictures = [name for name in names if _extension(name) in PICTURES]
     if not pictures:
-        raise UserError(f"there is no picture in {path} ({', '.join(sorted(PICTURES))})")
+        raise UserError(f"there is no picture in {path}; unstir reads {', '.join(sorted(PICTURES))}")
     try:
         captions = {entry.key: entry.caption for entry in open_source(path).entries}
-    except UserError:  # not one of them has a caption
+    except UserError:  # no picture has a caption
         captions = {}
-    return [Entry(name, captions.get(_stem(name), ""), {}, (path / name).read_bytes) for name in pictures], []
+    problems = [
+        Problem(name, "this kind of picture is not read; convert it to PNG")
+        for name in names
+        if _extension(name) in OTHER_PICTURES - PICTURES
+    ]
+    return [Entry(name, captions.get(_key(name), ""), {}, (path / name).read_bytes) for name in pictures], problems
 
 
-def embed_images(clip: ReadClip, path: Path, progress: Callable[[int, int], None] | None = None) -> ImageIndex:
-    """The vectors of all pictures at a path. progress: called with (done, total).
+def embed_images(clip: LoadedClip, path: Path, progress: Callable[[int, int], None] | None = None) -> ImageIndex:
+    """Embed all pictures at a path.
 
-    UserError where there is none, or not one that can be decoded.
+    path: as in `list_images`.
+    progress: called with (done, total).
+    Raises UserError if there is no picture, or none that can be decoded.
     """
     entries, left_out = list_images(path)
     kept: list[Entry] = []
-    problems = list(left_out)
+    undecodable: list[Problem] = []
 
     def batches() -> Iterator[Tensor]:
-        waiting: list[npt.NDArray[np.uint8]] = []
+        pending: list[npt.NDArray[np.uint8]] = []
         for done, (entry, result) in enumerate(decoded(entries, clip.pixels, _WORKERS), 1):
             if isinstance(result, Problem):
-                problems.append(result)
+                undecodable.append(result)
             else:
                 kept.append(entry)
-                waiting.append(result)
-            if waiting and (len(waiting) == _BATCH or done == len(entries)):
-                yield torch.from_numpy(np.stack(waiting))
-                waiting.clear()
+                pending.append(result)
+            if pending and (len(pending) == _BATCH or done == len(entries)):
+                yield torch.from_numpy(np.stack(pending))
+                pending.clear()
             if progress is not None:
                 progress(done, len(entries))
 
     vectors = embed_batches(clip.model, batches())
     if not kept:
-        first = problems[-len(entries)]
-        raise UserError(f"not one picture of {path} can be looked at; the first, {first.key}: {first.what}")
-    return ImageIndex(kept, vectors, problems)
+        first = undecodable[0]
+        raise UserError(f"no picture in {path} can be decoded; the first, {first.key}: {first.what}")
+    return ImageIndex(kept, vectors, [*left_out, *undecodable])
 
 
 def thumbnail(entry: Entry, side: int) -> npt.NDArray[np.uint8]:
-    """A picture of a gallery for a sheet, (side, side, 4) uint8. Whole where it is transparent, else its middle."""
+    """A picture for a sheet, (side, side, 4) uint8: a transparent one padded to a square, another cropped to it."""
     return fit(decode(entry.read()), side, 4)
 
 
-def _stem(name: str) -> str:
-    """The key that a picture of this name has in a source."""
+def _extension(name: str) -> str:
+    return name.rpartition(".")[2].lower()
+
+
+def _key(name: str) -> str:
+    """The key that a source gives to a picture of this name."""
     folder, slash, base = name.rpartition("/")
     return folder + slash + (base.rpartition(".")[0] or base)

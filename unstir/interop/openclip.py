@@ -4,7 +4,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from unstir.interop.checkpoint import Origin, flat, number, numbers, read_object, transposed, whole
+from unstir.interop.checkpoint import (
+    TensorSource,
+    channel_values,
+    flatten_patches,
+    positive_int,
+    read_json_object,
+    scalar,
+    transpose,
+)
 from unstir.interop.preprocessing import Preprocessing
 from unstir.models.clip import ClipConfig
 from unstir.nn.clip_text import ClipTextConfig
@@ -13,9 +21,9 @@ from unstir.nn.vision import VisionConfig
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model"
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-"""Of the pictures that OpenAI's CLIP was trained on; `open_clip` takes them where a file names none."""
+"""Of the pictures that OpenAI's CLIP was trained on; the defaults of `open_clip`."""
 
-SAME = frozenset(
+IGNORED_FIELDS = frozenset(
     {
         "custom_text",
         "init_logit_scale",
@@ -44,9 +52,9 @@ SAME = frozenset(
         "hf_pooler_type",
     }
 )
-"""What changes nothing in the vectors of the models that are read here."""
+"""Fields that change nothing in the vectors of the models that are read here."""
 
-OFF = frozenset(
+UNSUPPORTED_FIELDS = frozenset(
     {
         "multimodal_cfg",
         "ls_init_value",
@@ -68,16 +76,17 @@ OFF = frozenset(
         "tokenizer_kwargs",
     }
 )
-"""What would make it another network, and so must be off or left out."""
+"""Fields of other networks: they must be off or left out."""
 
 
 def read_config(folder: Path, tensors: Iterable[str]) -> tuple[ClipConfig, Preprocessing]:
-    """What the folder says of its model and its pictures. UserError where that is missing, ValueError where not ours.
+    """Read the configuration of the model and of its preprocessing.
 
-    tensors: the names of all there are; with a bias of the cosines among them, the model was trained as SigLIP.
+    tensors: their names. With "logit_bias" among them the model was trained with the sigmoid loss (SigLIP).
+    Raises UserError if the file is missing or unreadable, ValueError if it describes another kind of network.
     """
-    said = read_object(folder / CONFIG)
-    model, pictures = _part(said, "model_cfg"), _part(said, "preprocess_cfg")
+    values = read_json_object(folder / CONFIG)
+    model, pictures = _part(values, "model_cfg"), _part(values, "preprocess_cfg")
     text, vision = _part(model, "text_cfg"), _part(model, "vision_cfg")
     _check(model, {"embed_dim", "quick_gelu", "vision_cfg", "text_cfg"})
     _check(vision, {"layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size", "pool_type"})
@@ -85,57 +94,61 @@ def read_config(folder: Path, tensors: Iterable[str]) -> tuple[ClipConfig, Prepr
     _one_of(vision, "pool_type", "tok")
     _one_of(text, "proj_type", "linear")
     activation = "quick_gelu" if model.get("quick_gelu", False) else "gelu"
-    size, width, text_width = whole(vision, "image_size", 224), whole(vision, "width", 768), whole(text, "width", 512)
+    size, width = positive_int(vision, "image_size", 224), positive_int(vision, "width", 768)
+    text_width = positive_int(text, "width", 512)
     ends = _one_of(text, "pool_type", "argmax", "eos") == "eos"
     return (
         ClipConfig(
             VisionConfig(
                 size=size,
                 channels=3,
-                patch=whole(vision, "patch_size", 16),
+                patch=positive_int(vision, "patch_size", 16),
                 width=width,
-                depth=whole(vision, "layers", 12),
-                heads=width // whole(vision, "head_width", 64),
+                depth=positive_int(vision, "layers", 12),
+                heads=width // positive_int(vision, "head_width", 64),
                 mlp=int(width * vision.get("mlp_ratio", 4)),
                 activation=activation,
-                mean=numbers(pictures, "mean", MEAN),
-                std=numbers(pictures, "std", STD),
+                mean=channel_values(pictures, "mean", MEAN),
+                std=channel_values(pictures, "std", STD),
             ),
             ClipTextConfig(
-                vocabulary=whole(text, "vocab_size", 49408),
-                length=whole(text, "context_length", 77),
+                vocabulary=positive_int(text, "vocab_size", 49408),
+                length=positive_int(text, "context_length", 77),
                 width=text_width,
-                depth=whole(text, "layers", 12),
-                heads=whole(text, "heads", 8),
+                depth=positive_int(text, "layers", 12),
+                heads=positive_int(text, "heads", 8),
                 mlp=int(text_width * text.get("mlp_ratio", 4)),
                 activation=activation,
                 causal=True,
                 pool="first_end" if ends else "argmax",
-                end=whole(text, "eos_id", 2) if ends else 0,
+                end=positive_int(text, "eos_id", 2) if ends else 0,
             ),
-            width=whole(model, "embed_dim"),
+            width=positive_int(model, "embed_dim"),
             loss="sigmoid" if "logit_bias" in tensors else "softmax",
         ),
-        _preparation(pictures, size),
+        _preprocessing(pictures, size),
     )
 
 
-def origins(config: ClipConfig, tensors: Iterable[str]) -> dict[str, Origin]:
-    """Where `open_clip` keeps each of our weights: those of the words at the top or under "text."."""
-    words = "text." if "text.token_embedding.weight" in tensors else ""
-    found = {
-        "log_scale": Origin(("logit_scale",), number),
-        "project_picture.weight": Origin(("visual.proj",), transposed),
-        "project_words.weight": Origin((f"{words}text_projection",), transposed),
-        "vision.embed.weight": Origin(("visual.conv1.weight",), flat),
-        "vision.class_token": Origin(("visual.class_embedding",)),
-        "vision.position": Origin(("visual.positional_embedding",)),
-        "text.embed.weight": Origin((f"{words}token_embedding.weight",)),
-        "text.position": Origin((f"{words}positional_embedding",)),
+def weight_map(config: ClipConfig, tensors: Iterable[str]) -> dict[str, TensorSource]:
+    """The tensors of `open_clip` that each parameter is made from.
+
+    tensors: their names. Those of the text encoder have the prefix "text." or none.
+    """
+    text = "text." if "text.token_embedding.weight" in tensors else ""
+    sources = {
+        "log_scale": TensorSource(("logit_scale",), scalar),
+        "project_picture.weight": TensorSource(("visual.proj",), transpose),
+        "project_words.weight": TensorSource((f"{text}text_projection",), transpose),
+        "vision.embed.weight": TensorSource(("visual.conv1.weight",), flatten_patches),
+        "vision.class_token": TensorSource(("visual.class_embedding",)),
+        "vision.position": TensorSource(("visual.positional_embedding",)),
+        "text.embed.weight": TensorSource((f"{text}token_embedding.weight",)),
+        "text.position": TensorSource((f"{text}positional_embedding",)),
     }
     if config.loss == "sigmoid":
-        found["bias"] = Origin(("logit_bias",), number)
-    plain = {
+        sources["bias"] = TensorSource(("logit_bias",), scalar)
+    renamed = {
         "norm1.{}": "ln_1.{}",
         "attention.qkv.{}": "attn.in_proj_{}",
         "attention.out.{}": "attn.out_proj.{}",
@@ -144,15 +157,15 @@ def origins(config: ClipConfig, tensors: Iterable[str]) -> dict[str, Origin]:
         "mlp.down.{}": "mlp.c_proj.{}",
     }
     for kind in ("weight", "bias"):
-        found[f"vision.norm_in.{kind}"] = Origin((f"visual.ln_pre.{kind}",))
-        found[f"vision.norm.{kind}"] = Origin((f"visual.ln_post.{kind}",))
-        found[f"text.norm.{kind}"] = Origin((f"{words}ln_final.{kind}",))
-        for part, prefix, depth in (("vision", "visual.", config.vision.depth), ("text", words, config.text.depth)):
+        sources[f"vision.norm_in.{kind}"] = TensorSource((f"visual.ln_pre.{kind}",))
+        sources[f"vision.norm.{kind}"] = TensorSource((f"visual.ln_post.{kind}",))
+        sources[f"text.norm.{kind}"] = TensorSource((f"{text}ln_final.{kind}",))
+        for part, prefix, depth in (("vision", "visual.", config.vision.depth), ("text", text, config.text.depth)):
             for i in range(depth):
                 ours, theirs = f"{part}.blocks.{i}.", f"{prefix}transformer.resblocks.{i}."
-                for to, at in plain.items():
-                    found[ours + to.format(kind)] = Origin((theirs + at.format(kind),))
-    return found
+                for to, at in renamed.items():
+                    sources[ours + to.format(kind)] = TensorSource((theirs + at.format(kind),))
+    return sources
 
 
 def _part(config: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -163,25 +176,25 @@ def _part(config: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _check(section: Mapping[str, Any], read: set[str]) -> None:
-    """Refuse a configuration that asks for more than these networks have."""
+    """Raise ValueError for a field that asks for something these networks do not have."""
     for key, value in section.items():
-        if key in OFF and value:
-            raise ValueError(f"{key} is {value!r}, and there is no such thing in the networks here")
-        if key not in read | SAME | OFF | {"proj_type"}:
-            raise ValueError(f"it has the field {key!r}, which is not known here")
+        if key in UNSUPPORTED_FIELDS and value:
+            raise ValueError(f"{key} is {value!r}, which unstir does not support")
+        if key not in read | IGNORED_FIELDS | UNSUPPORTED_FIELDS | {"proj_type"}:
+            raise ValueError(f"it has the field {key!r}, which unstir does not know")
 
 
 def _one_of(section: Mapping[str, Any], key: str, *accepted: str) -> str:
-    """The value of a choice, the first of `accepted` where it is left out."""
+    """The value of a choice; the first of `accepted` if it is left out. Raises ValueError for another."""
     value = section.get(key, accepted[0])
     if value not in accepted:
-        raise ValueError(f"{key} is {value!r}, and here it can be {' or '.join(accepted)}")
+        raise ValueError(f"{key} is {value!r}; {' or '.join(accepted)} is needed")
     return str(value)
 
 
-def _preparation(said: Mapping[str, Any], size: int) -> Preprocessing:
+def _preprocessing(values: Mapping[str, Any], size: int) -> Preprocessing:
     filter_ = {"bicubic": 3, "random": 3, "bilinear": 2}[
-        _one_of(said, "interpolation", "bicubic", "random", "bilinear")
+        _one_of(values, "interpolation", "bicubic", "random", "bilinear")
     ]
-    squash = _one_of(said, "resize_mode", "shortest", "squash") == "squash"
+    squash = _one_of(values, "resize_mode", "shortest", "squash") == "squash"
     return Preprocessing(size, 0 if squash else size, filter_)

@@ -1,4 +1,4 @@
-"""How a published model wants its pictures: resized and cut to a square in the way that it was trained with."""
+"""The preprocessing of published models: pictures resized and cropped to a square as in their training."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,22 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-LONGEST = 8
-"""Of a picture this many times longer than wide, only the middle is resized: a thin strip would become gigabytes."""
+MAX_ASPECT = 8
+"""Of a picture more elongated than this only the middle is resized: a thin strip would become gigabytes."""
+
+MAX_ENLARGEMENT = 8
+"""How many times longer than the square the shorter side may become. Published models have less than 1.2."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """size: side of the square in pixels.  filter: number of the resizing filter in Pillow; 3 is bicubic.
+    """How pictures are brought to a square.
 
-    shorter: what the shorter side is brought to before the middle is cut out, at least `size`; 0: the whole picture is
-    squashed into the square.
+    size: side of the square in pixels.
+    shorter: length to which the shorter side is resized before the square is cropped from the middle, at least `size`;
+        0 resizes the whole picture to the square instead, whatever its shape.
+    filter: number of the resizing filter in Pillow; 3 is bicubic.
+    Raises ValueError if `shorter` is below `size` or far above it, or if Pillow has no such filter.
     """
 
     size: int
@@ -24,23 +30,26 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if self.shorter and self.shorter < self.size:
-            raise ValueError(f"a square of {self.size} pixels cannot be cut out of {self.shorter}")
+            raise ValueError(f"a square of {self.size} pixels cannot be cropped from {self.shorter}")
+        if self.shorter > MAX_ENLARGEMENT * self.size:
+            raise ValueError(f"a shorter side of {self.shorter} pixels is too large for a square of {self.size}")
         if self.filter not in list(Image.Resampling):
-            raise ValueError(f"there is no resizing filter {self.filter}")
+            raise ValueError(f"Pillow has no resizing filter {self.filter}")
 
 
-def preprocess(image: Image.Image, how: Preprocessing) -> npt.NDArray[np.uint8]:
-    """image: mode "RGB" or "RGBA"; what is transparent lies on white. Returns (size, size, 3) uint8.
+def preprocess(image: Image.Image, settings: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Bring a picture to a square; opaque pictures exactly as `transformers` does.
 
-    To the pixel what `transformers` makes of opaque pictures.
+    image: mode "RGB" or "RGBA"; transparent pictures are laid over white.
+    Returns (size, size, 3) uint8.
     """
     image = _on_white(image)
-    size, method = how.size, Image.Resampling(how.filter)
-    if not how.shorter:
+    size, method = settings.size, Image.Resampling(settings.filter)
+    if not settings.shorter:
         return np.asarray(image.resize((size, size), method))
-    image = _middle(image, LONGEST * min(image.size), LONGEST * min(image.size))
+    image = _middle(image, MAX_ASPECT * min(image.size), MAX_ASPECT * min(image.size))
     short = min(image.size)
-    width, height = (int(how.shorter * side / short) for side in image.size)
+    width, height = (int(settings.shorter * side / short) for side in image.size)
     return np.asarray(_middle(image.resize((width, height), method), size, size))
 
 
@@ -52,6 +61,6 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _middle(image: Image.Image, width: int, height: int) -> Image.Image:
-    """The middle of a picture, at most (width, height)."""
+    """The middle of a picture, at most width × height."""
     left, top = max(0, (image.width - width) // 2), max(0, (image.height - height) // 2)
     return image.crop((left, top, min(image.width, left + width), min(image.height, top + height)))

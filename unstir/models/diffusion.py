@@ -16,6 +16,7 @@ from unstir.diffusion.noise import batch_normal
 from unstir.diffusion.prediction import Prediction
 from unstir.diffusion.sampler import Sampler, Step, ddim, levels_of, named_sampler
 from unstir.diffusion.schedule import NoiseSchedule, logsnr, named_schedule
+from unstir.diffusion.time_distribution import LogitNormal
 from unstir.models.codec import Codec, PixelCodec
 from unstir.models.generative import Frame, NotFinite
 from unstir.models.process_group import process_group
@@ -102,6 +103,7 @@ class Diffusion(nn.Module):
         self.prediction = Prediction(config.prediction, config.sigma_data)
         self.prediction.check(self.schedule)
         self.loss_space = Prediction(config.loss, config.sigma_data)
+        self.time_distribution = LogitNormal(config.t_mean, config.t_std)
         self.text = TextEncoder(config.text)
         self.layout = LayoutPredictor(config.layout, config.text.width, config.text.length) if config.layout else None
         match config.network:
@@ -143,10 +145,9 @@ class Diffusion(nn.Module):
     def sample_times(self, x0: Tensor, rng: torch.Generator) -> Draw:
         """Times and noise for this process's rows of a batch. rng: alike in all processes, on the device of x0."""
         group = process_group()
-        total = len(x0) * group.processes  # for all: a picture's noise does not depend on how many share them
+        total = len(x0) * group.size  # for all: a picture's noise does not depend on how many share them
         mine = group.rows(total)
-        normal = torch.randn(total, generator=rng, device=x0.device)[mine]
-        t = torch.sigmoid(self.config.t_mean + self.config.t_std * normal)
+        t = self.time_distribution.sample(total, rng, mine)
         return Draw(t, torch.randn(total, *x0.shape[1:], generator=rng, device=x0.device)[mine])
 
     def losses(self, batch: Batch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
@@ -191,7 +192,7 @@ class Diffusion(nn.Module):
         At t = 1 itself, where sampling begins, logsnr is -inf and no training time ever was.
         """
         deviations = torch.tensor([2.5, -3.5], dtype=torch.float64, device="cpu")
-        ends = logsnr(self.schedule, torch.sigmoid(self.config.t_mean + self.config.t_std * deviations))
+        ends = logsnr(self.schedule, self.time_distribution.at(deviations))
         least, most = ends.tolist()
         return least, most
 
@@ -205,7 +206,7 @@ class Diffusion(nn.Module):
         steps: levels of the chain, even in logsnr, down to the least noise that training saw (three deviations of its
             times) but no less than half a bin; more make the bound tighter.
         """
-        least = torch.tensor(self.config.t_mean - 3 * self.config.t_std, dtype=torch.float64).sigmoid()
+        least = self.time_distribution.at(torch.tensor(-3.0, dtype=torch.float64))
         sigma_min = max((-logsnr(self.schedule, least) / 2).exp().item(), 1 / (bins - 1))
         grid = time_grid(self.schedule, steps, "logsnr", sigma_min=sigma_min)
         shape = batch.x0.shape[1:]
@@ -237,14 +238,14 @@ class Diffusion(nn.Module):
         if self.layout is None or batch.layout is None:
             return self.read(batch.ids)
         words: TextEncoding = self.text(batch.ids)
-        return words._replace(where=batch.layout)
+        return words._replace(layout=batch.layout)
 
     def read(self, ids: Tensor) -> TextEncoding:
         """Tokens (B, L) as conditioning: their vectors, and the predicted layout if the model predicts one."""
         words: TextEncoding = self.text(ids)
         if self.layout is None:
             return words
-        return words._replace(where=predicted_layout(self.predict_layout(ids)).detach())
+        return words._replace(layout=predicted_layout(self.predict_layout(ids)).detach())
 
     # Drawing
 

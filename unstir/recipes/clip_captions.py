@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import permutations, product
 
 from unstir.data.entry import Entry
-from unstir.data.shapes_check import Found, read
+from unstir.data.shapes_check import DetectedThing, detect_things
 from unstir.data.shapes_scene import NUMBERS
 from unstir.data.transforms import decode, fit
 
@@ -19,15 +19,15 @@ Described = tuple[str | None, str | None, str]
 """Size and colour, where they are said, and form."""
 
 
-def true_captions(found: Sequence[Found]) -> tuple[str, ...]:
-    """All of them, those that say most first. found: by `shapes_check.read`, one to four things."""
+def true_captions(found: Sequence[DetectedThing]) -> tuple[str, ...]:
+    """All of them, those that say most first. found: by `shapes_check.detect_things`, one to four things."""
     ways = [_phrase(alike, len(found)) for alike in _described(found)]
     if len(found) == 2:
         ways += [words for first, second in permutations(found) for words in _pairs(first, second)]
     return tuple(sorted(ways, key=lambda words: (-len(words.split()), words)))
 
 
-def _described(found: Sequence[Found]) -> Iterator[Described]:
+def _described(found: Sequence[DetectedThing]) -> Iterator[Described]:
     """What is true of each of these things, if they have one form in common: at most four ways."""
     sizes, colours, forms = ({getattr(thing, name) for thing in found} for name in ("size", "colour", "form"))
     if len(forms) > 1:
@@ -37,7 +37,7 @@ def _described(found: Sequence[Found]) -> Iterator[Described]:
             yield size, colour, next(iter(forms))
 
 
-def _pairs(first: Found, second: Found) -> Iterator[str]:
+def _pairs(first: DetectedThing, second: DetectedThing) -> Iterator[str]:
     """The first thing and the second, by words that do not both fit one of them, and how they stand."""
     for one, other in product(_described([first]), _described([second])):
         if any(a is not None and b is not None and a != b for a, b in zip(one, other, strict=True)):
@@ -45,7 +45,7 @@ def _pairs(first: Found, second: Found) -> Iterator[str]:
                 yield f"{_phrase(one)} {relation} {_phrase(other)}"
 
 
-def relation_of(first: Found, second: Found) -> str:
+def relation_of(first: DetectedThing, second: DetectedThing) -> str:
     """How the first stands to the second, in the direction in which they are further apart."""
     dx, dy = first.x - second.x, first.y - second.y
     if abs(dx) > abs(dy):
@@ -62,5 +62,5 @@ def _phrase(described: Described, count: int = 1) -> str:
 
 def said_of(entry: Entry) -> tuple[str, ...]:
     """A `captioner`: the picture's own caption, then all others that are true of it too."""
-    others = true_captions(read(fit(decode(entry.read()), SIDE, 3)))
+    others = true_captions(detect_things(fit(decode(entry.read()), SIDE, 3)))
     return (entry.caption, *(words for words in others if words != entry.caption))

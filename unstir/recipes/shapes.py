@@ -53,7 +53,7 @@ def score(model: Path, each: int = 100, seed: int = 1) -> dict[str, dict[str, fl
     Two splits: combinations as in training, and those held out from it.  each: prompts per skill and split.
     """
     from unstir.data.shapes import SKILLS, caption, random_scene
-    from unstir.data.shapes_check import verdict
+    from unstir.data.shapes_check import check_caption
     from unstir.models.generative import final
     from unstir.weights.model_file import load_model
 
@@ -65,7 +65,7 @@ def score(model: Path, each: int = 100, seed: int = 1) -> dict[str, dict[str, fl
             rng = np.random.default_rng([seed, number, held_out])
             prompts = [caption(random_scene(skill, rng, held_out)) for _ in range(each)]
             pictures = final(loaded.model.draw(prompts, range(each), loaded.settings))
-            right = [verdict(picture, prompt).right for picture, prompt in zip(pictures, prompts, strict=True)]
+            right = [check_caption(picture, prompt).right for picture, prompt in zip(pictures, prompts, strict=True)]
             table[split][skill] = sum(right) / each
     return table
 

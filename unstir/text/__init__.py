@@ -1,1 +1,1 @@
-"""Words in: captions and the tokenizer."""
+"""Prompts and captions: length check, tokenizers, vocabulary and spelling."""

@@ -1,4 +1,4 @@
-"""The tokens of published CLIPs: byte pairs in which words end with "</w>", between a start and an end."""
+"""The tokenizer of published CLIP models: BPE in which words end with "</w>", between a start and an end token."""
 
 import json as json_format
 from collections.abc import Mapping, Sequence
@@ -12,19 +12,20 @@ WORD_END = "</w>"
 FIRST, LAST = "<|startoftext|>", "<|endoftext|>"
 
 _PIECES = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-"""What is a word, before byte pairs. Source: Radford et al. 2021, the tokenizer published with CLIP."""
+"""Splits a text into words before BPE. Source: Radford et al. 2021, the tokenizer published with CLIP."""
 
 
 class ClipTokenizer(Tokenizer):
-    """CLIP's byte-pair encoding from the JSON that the `tokenizers` library writes; ValueError where it is another.
+    """CLIP's byte-pair encoding, from the JSON that the `tokenizers` library writes.
 
-    Rows are padded with 0, which where attention looks back only is never seen. As in the published tokenizers,
-    "<|endoftext|>" in a text is the end token.
+    Rows are padded with 0, which causal attention never sees. As in the published tokenizers, "<|endoftext|>" in a
+    text is the end token.
+    Raises ValueError for the JSON of another kind of tokenizer.
     """
 
     def __init__(self, json: str) -> None:
         super().__init__(json)
-        # Published files may say where to cut and how to pad. Cutting in silence is out of the question here.
+        # Published files may truncate and pad by themselves. Here a text that is too long is an error.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = False
@@ -32,15 +33,16 @@ class ClipTokenizer(Tokenizer):
         around = self.tokens("")
         if not _ends_words(self.json) or len(around) != 2:
             raise ValueError(
-                f'this is not a tokenizer of CLIP: words end in "{WORD_END}", texts in a token of their own'
+                f'this is not a tokenizer of CLIP: its words must end with "{WORD_END}", its texts with an end token'
             )
         self.start, self.end = around
 
     @classmethod
     def of_merges(cls, vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> "ClipTokenizer":
-        """From the older pair of files: the id of every token, and the pairs in the order in which they are merged.
+        """From the older pair of files, vocab.json and merges.txt.
 
-        ValueError where a token is missing, the start or the end among them.
+        vocabulary: the id of every token.  merges: the pairs in the order in which they are merged.
+        Raises ValueError where a token is missing, the start or the end token among them.
         """
         absent = [token for token in (FIRST, LAST) if token not in vocabulary]
         if absent:
@@ -69,19 +71,19 @@ class ClipTokenizer(Tokenizer):
         return cls(tokenizer.to_str())
 
     def tokens(self, text: str) -> list[int]:
-        """Token ids of one text between start and end, as many as it takes."""
+        """All token ids of one text, between the start and the end token."""
         ids: list[int] = self._tokenizer.encode(text).ids
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text that these ids spell up to the first end (lower case, one space between words)."""
+        """The text of these ids up to the first end token (lower case, one space between words)."""
         upto = list(ids).index(self.end) if self.end in ids else len(ids)
         text: str = self._tokenizer.decode([i for i in ids[:upto] if i != self.start])
         return text.replace(WORD_END, " ").strip()
 
 
 def tokenizer_of(json: str) -> Tokenizer:
-    """The tokenizer that a JSON describes: CLIP's where words end in "</w>", else our own. ValueError where neither."""
+    """The tokenizer that a JSON describes: CLIP's where words end with "</w>", else our own. ValueError for others."""
     return ClipTokenizer(json) if _ends_words(json) else Tokenizer(json)
 
 

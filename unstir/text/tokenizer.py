@@ -1,6 +1,7 @@
-"""Byte-pair tokens learned from the captions. Any text can be written in them, byte by byte."""
+"""A byte-level BPE tokenizer trained on the captions. It encodes any text, if need be byte by byte."""
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from tokenizers import Tokenizer as _Tokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
@@ -9,11 +10,15 @@ PAD, START = 0, 1
 
 
 class TooLong(ValueError):
-    """A prompt with more tokens than the model's context."""
+    """Raised for a text that has more tokens than the model's context."""
 
 
 class Tokenizer:
-    """Case-blind byte-level BPE. It travels inside the model file as its own JSON; ValueError where that is none."""
+    """Byte-level BPE that ignores upper and lower case.
+
+    json: what the `tokenizers` library writes; model files store it.
+    Raises ValueError where that is no tokenizer.
+    """
 
     def __init__(self, json: str) -> None:
         self.json = json
@@ -26,7 +31,10 @@ class Tokenizer:
 
     @classmethod
     def train(cls, captions: Iterable[str], vocabulary: int = 2048) -> "Tokenizer":
-        """Learn at most `vocabulary` tokens (259 at least: bytes, padding, start) from captions. Deterministic."""
+        """Learn the tokens from captions. Deterministic.
+
+        vocabulary: how many tokens at most; less than 259 (bytes, padding, start, a space) counts as 259.
+        """
         tokenizer = _Tokenizer(models.BPE())
         tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -45,16 +53,16 @@ class Tokenizer:
         return size
 
     def tokens(self, text: str) -> list[int]:
-        """Token ids of one text, with the start token first, as many as it takes."""
+        """All token ids of one text, the start token first."""
         return [START, *self._tokenizer.encode(text).ids]
 
     def words(self, text: str) -> list[int]:
-        """For each of `tokens(text)` the number of the word that it is from, as spaces part them; -1 for the start."""
-        ends = (end for _, end in self._tokenizer.encode(text).offsets)
-        return [-1, *(text.count(" ", 0, end) for end in ends)]
+        """For each of `tokens(text)` the number of its word; words are separated by spaces. -1 for the start token."""
+        spaces = [0, *accumulate(character == " " for character in text)]  # before each position
+        return [-1, *(spaces[end] for _, end in self._tokenizer.encode(text).offsets)]
 
     def encode(self, texts: Sequence[str], length: int) -> list[list[int]]:
-        """Rows of exactly `length` ids, padded with 0. Raises TooLong rather than cut a text in silence."""
+        """Rows of exactly `length` ids, padded with 0. Raises TooLong for a text that does not fit: none is cut."""
         rows = []
         for text in texts:
             ids = self.tokens(text)

@@ -1,74 +1,114 @@
-"""The words that a model has seen, and what to say of those that it has not."""
+"""The words of the training captions: which words of a prompt are not among them, and typos corrected to them."""
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from difflib import get_close_matches
-from string import ascii_lowercase
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-_SHORTEST = 4
-"""Letters of a word that is mended: shorter ones are one slip away from too many others."""
+MAX_WORD_LETTERS = 32
+"""Longer words are neither corrected nor compared with the known ones."""
 
-_SUFFIXES = (("ies", "y"), ("ves", "f"), ("es", ""), ("s", ""))
+_MIN_LETTERS = 4
+"""Shorter words are not corrected: they are one edit away from too many others."""
+
+_CLOSE = 0.75
+"""Suggested words differ in a quarter of the letters at most."""
+
+_WORD = re.compile(r"[^\W_]+")
+_PLURALS = (("ies", "y"), ("ves", "f"), ("es", ""), ("s", ""))
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in lower case, without signs; an apostrophe ends a word."""
-    return re.findall(r"[^\W_]+", text.lower())
+    """The words of a text in lower case, without punctuation; an apostrophe ends a word."""
+    return _WORD.findall(text.lower())
 
 
-def vocabulary(texts: Iterable[str], least: int = 1, most: int = 20_000) -> list[str]:
-    """The distinct words of the texts that come at least so often, the most frequent first, and `most` of them."""
+def vocabulary(texts: Iterable[str], min_count: int = 1, max_words: int = 20_000) -> list[str]:
+    """The distinct words of the texts, the most frequent first.
+
+    min_count: how often a word must occur.  max_words: how many words to keep.
+    """
     counts = Counter(word for text in texts for word in words_of(text))
-    often = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return [word for word, count in often[:most] if count >= least]
+    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [word for word, count in ranked[:max_words] if count >= min_count]
 
 
-def unknown_words(text: str, known: Sequence[str], nearest: int = 3) -> list[tuple[str, list[str]]]:
-    """The words of the text that are not among the known ones, each once, with up to `nearest` similar known words.
+def unknown_words(text: str, known: Sequence[str], suggestions: int = 3) -> list[tuple[str, list[str]]]:
+    """The words of a text that are not in the vocabulary, each once, with similar words from it.
 
-    A plural is known if its singular is.
+    known: the vocabulary; a plural is known if its singular is.
+    suggestions: how many similar words to give at most, the closest first. Only words that differ in a quarter of
+    their letters at most count as similar; most words have none.
     """
-    there = set(known)
-    unknown = [word for word in dict.fromkeys(words_of(text)) if not _known(word, there)]
-    return [(word, get_close_matches(word, known, nearest, 0.7)) for word in unknown]
-
-
-def _known(word: str, there: Collection[str]) -> bool:
-    return word in there or any(word.endswith(a) and word[: -len(a)] + b in there for a, b in _SUFFIXES)
-
-
-def correct_spelling(text: str, known: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """The text with its slips of the pen mended, and what was mended: as written -> as it is now.
-
-    A slip: a word of four letters or more, not among the known ones, that one letter lost, added, changed, or swapped
-    with its neighbour turns into a known word with the same first letter; of several the first among the known ones.
-    """
-    there = {word: place for place, word in enumerate(known)}
-    mended = {}
-    for word in dict.fromkeys(words_of(text)):
-        if len(word) < _SHORTEST or not word.isalpha() or _known(word, there):
-            continue
-        meant = {other for other in _one_slip_away(word) if other[:1] == word[:1] and _known(other, there)}
-        if meant:  # what is known only by its ending comes last
-            mended[word] = min(meant, key=lambda other: (there.get(other, len(there)), other))
-    words = re.compile("|".join(rf"(?<![^\W_]){word}(?![^\W_])" for word in mended) or "(?!)", re.IGNORECASE)
-    return words.sub(lambda found: mended[found[0].lower()], text), mended
-
-
-def _one_slip_away(word: str) -> set[str]:
-    """Every text that one slip makes of the word. Source: Norvig 2007, "How to write a spelling corrector"."""
-    parts = [(word[:i], word[i:]) for i in range(len(word) + 1)]
-    lost = {a + b[1:] for a, b in parts if b}
-    swapped = {a + b[1] + b[0] + b[2:] for a, b in parts if len(b) > 1}
-    changed = {a + letter + b[1:] for a, b in parts if b for letter in ascii_lowercase}
-    added = {a + letter + b for a, b in parts for letter in ascii_lowercase}
-    return (lost | swapped | changed | added) - {word}
+    lookup = set(known)
+    unknown = [word for word in dict.fromkeys(words_of(text)) if not _is_known(word, lookup)]
+    return [(word, _similar(word, known, suggestions)) for word in unknown]
 
 
 def unknown_word_notes(unknown: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
-    """A sentence for each unknown word."""
-    return [
-        f"no picture of {word!r} was in the training words" + (f"; nearest: {', '.join(near)}" if near else "")
-        for word, near in unknown
-    ]
+    """A sentence for each unknown word, as `unknown_words` gives them."""
+    notes = []
+    for word, similar in unknown:
+        shown = word if len(word) <= MAX_WORD_LETTERS else f"{word[:MAX_WORD_LETTERS]}…"
+        question = f"; did you mean {' or '.join(map(repr, similar))}?" if similar else ""
+        notes.append(f"{shown!r} was not in the training captions{question}")
+    return notes
+
+
+def correct_spelling(text: str, known: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """Correct the typos of a text.
+
+    A typo is a word of 4 to 32 letters that is not known and becomes a known word with the same first letter by one
+    edit: a letter removed, added, changed, or swapped with its neighbour.
+    known: the vocabulary, most frequent word first; of several candidates the first in it is taken.
+    Returns the corrected text, and the corrections by the word as it was written, in lower case.
+    """
+    rank = {word: number for number, word in enumerate(known)}
+    corrections = {}
+    for word in dict.fromkeys(words_of(text)):
+        if not _MIN_LETTERS <= len(word) <= MAX_WORD_LETTERS or not word.isalpha() or _is_known(word, rank):
+            continue
+        candidates = _one_edit_away(word, known)
+        if candidates:  # words that are known only by a plural ending come last
+            corrections[word] = min(candidates, key=lambda other: (rank.get(other, len(rank)), other))
+    return _WORD.sub(lambda match: corrections.get(match[0].lower(), match[0]), text), corrections
+
+
+def _is_known(word: str, lookup: Collection[str]) -> bool:
+    return word in lookup or any(
+        word.endswith(ending) and word[: -len(ending)] + singular in lookup for ending, singular in _PLURALS
+    )
+
+
+def _with_plurals(word: str) -> Iterator[str]:
+    """A word and all plurals by which `_is_known` knows it."""
+    yield word
+    for ending, singular in _PLURALS:
+        if word.endswith(singular):
+            yield word[: len(word) - len(singular)] + ending
+
+
+def _one_edit_away(word: str, known: Sequence[str]) -> set[str]:
+    """The known words and their plurals that begin like the word and are one edit away from it.
+
+    The distance is optimal string alignment: insertions, deletions, substitutions and swaps of neighbours count 1.
+    Source: Boytsov 2011, "Indexing methods for approximate dictionary searching", 2.1.
+    """
+    from rapidfuzz.distance import OSA  # here, since most prompts have no typo
+
+    same_start = (other for other in known if other.startswith(word[0]) and len(other) <= len(word) + 1)
+    candidates = (form for other in same_start for form in _with_plurals(other))
+    return {
+        form
+        for form in candidates
+        if abs(len(form) - len(word)) <= 1 and form.isalpha() and OSA.distance(word, form, score_cutoff=1) == 1
+    }
+
+
+def _similar(word: str, known: Sequence[str], count: int) -> list[str]:
+    if len(word) > MAX_WORD_LETTERS:
+        return []
+    from rapidfuzz import process
+    from rapidfuzz.distance import OSA
+
+    found = process.extract(word, known, scorer=OSA.normalized_similarity, limit=count, score_cutoff=_CLOSE)
+    return [other for other, _, _ in found]

@@ -11,6 +11,7 @@ import torch
 from unstir.data.order import CAPTION, NOISE, ORDER, VALIDATION, order
 from unstir.data.pictures import Pictures
 from unstir.diffusion.noise import derive_seed
+from unstir.diffusion.philox import keyed_generator
 from unstir.models.process_group import process_group
 from unstir.train.config import TrainConfig
 
@@ -41,7 +42,7 @@ def split(pictures: Pictures, config: TrainConfig) -> tuple[Rows, Rows]:
         raise ValueError(f"{config.validation} of {count} pictures cannot be held back: none would be left to learn")
     if config.validation_by == "row":
         return _split_rows(count, config.validation, config.seed)
-    contents = pictures.content_ids()
+    contents = np.unique(pictures.content_ids, return_inverse=True)[1]
     shuffled = order(count, derive_seed(config.seed, VALIDATION), 0, count)
     first = np.unique(contents[shuffled], return_index=True)[1]
     chosen = contents[shuffled[np.sort(first)]]  # every content once, in shuffled order
@@ -72,7 +73,7 @@ def rows_at(trained: Rows, config: TrainConfig, images_seen: int) -> Rows:
 
 def captions_at(alternatives: Sequence[Sequence[str]], config: TrainConfig, images_seen: int) -> list[str]:
     """One caption for each picture of the batch; "" for the share that is trained without words."""
-    rng = np.random.Generator(np.random.Philox(key=derive_seed(config.seed, images_seen, CAPTION)))
+    rng = keyed_generator(derive_seed(config.seed, images_seen, CAPTION))
     chosen = []
     for ways in alternatives:
         drop, pick = rng.random(2)

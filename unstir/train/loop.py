@@ -115,7 +115,7 @@ class _Loop(Generic[M]):
             self.decide()
             done = run.schedule.finished(run.images_seen)
             # Samples go before the checkpoint: killed between the two, a run comes here again and draws what it lacks.
-            if self.crossed(config.sample_every) or done:
+            if done or (self.crossed(config.sample_every) and self.time_to_evaluate()):
                 self.evaluate()
                 self.measure_rate_from_here()
             if self.crossed(config.save_every) or done or stopped:
@@ -128,6 +128,13 @@ class _Loop(Generic[M]):
         """Whether the last step went over a multiple of this many pictures."""
         seen = self.run.images_seen
         return seen // every > (seen - self.run.config.batch_size) // every
+
+    def time_to_evaluate(self) -> bool:
+        """Whether the budget allows an evaluation besides the last one."""
+        budget = self.run.config.budget
+        if self.clock is None or budget is None:
+            return True
+        return self.clock.used + 2 * self.evaluation_seconds < budget
 
     def measure_rate_from_here(self) -> None:
         """Count the rate from here: what was done since is no training."""

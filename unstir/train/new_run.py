@@ -14,7 +14,8 @@ from PIL import Image
 from torch import nn
 
 from unstir.data.entry import Entry, Problem, Source
-from unstir.data.pictures import Pictures, pack
+from unstir.data.packing import pack
+from unstir.data.pictures import Pictures
 from unstir.errors import UserError
 from unstir.models.paradigms import paradigm
 from unstir.nn.init import initialise

@@ -50,7 +50,8 @@ class Loaded(Generic[S]):
 
     settings: its defaults.
     notes: name, training, words, …
-    few: whether these are its weights for few steps.
+    few: whether these are its few-step weights.
+    few_up_to: up to how many steps its file has few-step weights for; 0: it has none.
     """
 
     model: Any
@@ -59,6 +60,7 @@ class Loaded(Generic[S]):
     path: Path
     kind: Paradigm
     few: bool = False
+    few_up_to: int = 0
 
     @property
     def title(self) -> str:
@@ -169,7 +171,8 @@ def load_model(
     header = _header(path)
     try:
         few = header.get("few") or {}
-        wanted = steps is not None and bool(few) and steps <= int(few["most"])
+        up_to = int(few["most"]) if few else 0
+        wanted = steps is not None and steps <= up_to
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} has settings or weights that make no sense: {error}") from None
     # The change is added in float32 to the weights as stored: rounded twice they would be neither one nor the other.
@@ -183,7 +186,7 @@ def load_model(
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} has settings or weights that make no sense: {error}") from None
     network: Any = model.to(dtype=dtype)  # type: ignore[attr-defined]
-    return Loaded(network, settings, header.get("notes", {}), path, kind, few=wanted)
+    return Loaded(network, settings, header.get("notes", {}), path, kind, wanted, up_to)
 
 
 def few_step_weights(path: Path) -> FewSteps | None:

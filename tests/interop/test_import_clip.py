@@ -11,7 +11,7 @@ from toy_clips import MEAN, STD, write_huggingface, write_openclip
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from unstir.cli import main
-from unstir.interop.clip import clip_at, read_clip
+from unstir.interop.clip import import_clip, load_any_clip
 from unstir.weights.model_file import load_clip, save_model
 
 NEAR = 1e-4
@@ -48,7 +48,7 @@ def test_a_folder_of_transformers(kind, words, x0, tmp_path):
     theirs = write_huggingface(tmp_path, words, **kind)
     if kind.get("shards"):
         assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
-    model = read_clip(tmp_path).model
+    model = import_clip(tmp_path).model
     assert model.shape == (3, 224, 224)
     assert model.config.text.pool == ("argmax" if kind.get("legacy") else "first_end")
     assert_equal_to_transformers(model, theirs, x0)
@@ -61,7 +61,7 @@ def test_a_folder_of_transformers(kind, words, x0, tmp_path):
 )
 def test_a_folder_of_open_clip(kind, words, open_clip, x0, tmp_path):
     theirs = write_openclip(tmp_path, open_clip, words, **kind)
-    model = read_clip(tmp_path).model
+    model = import_clip(tmp_path).model
     with torch.no_grad():
         pictures = theirs.encode_image(pixel_values(x0), normalize=True)
         assert (model.embed_pictures(x0) - pictures).abs().max() < NEAR
@@ -82,7 +82,7 @@ def test_half_precision_and_weights_of_older_versions(words, x0, tmp_path):
     tensors = {name: value.half() for name, value in load_file(path).items()}
     save_file(tensors | {"text_model.embeddings.position_ids": torch.arange(77)[None]}, path)
     theirs.half().float()
-    assert_equal_to_transformers(read_clip(tmp_path).model, theirs, x0)
+    assert_equal_to_transformers(import_clip(tmp_path).model, theirs, x0)
 
 
 def test_settings_given_twice_and_left_out(words, x0, tmp_path):
@@ -95,18 +95,18 @@ def test_settings_given_twice_and_left_out(words, x0, tmp_path):
     config["vision_config_dict"] = None
     del config["vision_config"]["image_size"], config["vision_config"]["patch_size"]
     path.write_text(json.dumps(config))
-    assert_equal_to_transformers(read_clip(tmp_path).model, theirs, x0)
+    assert_equal_to_transformers(import_clip(tmp_path).model, theirs, x0)
 
 
-def test_a_read_clip_becomes_a_file_of_ours(words, x0, tmp_path):
+def test_a_import_clip_becomes_a_file_of_ours(words, x0, tmp_path):
     (tmp_path / "theirs").mkdir()
     write_huggingface(tmp_path / "theirs", words)
-    read = read_clip(tmp_path / "theirs")
+    read = import_clip(tmp_path / "theirs")
     path = tmp_path / "ours.safetensors"
     save_model(path, read.model, notes=read.notes, dtype=torch.float32)
-    again = clip_at(path)
+    again = load_any_clip(path)
     assert again.model.config == read.model.config == load_clip(path).config
-    assert again.preparation == read.preparation is not None
+    assert again.preprocessing == read.preprocessing is not None
     assert again.model.tokenizer.json == read.model.tokenizer.json
     weights = read.model.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in again.model.state_dict().items())
@@ -126,7 +126,7 @@ def test_on_the_command_line(words, tmp_path, capsys):
     assert main([str(word) for word in [*arguments, "--device", "cpu", "--json"]]) == 0
     said = json.loads(capsys.readouterr().out)
     processor = CLIPImageProcessorPil(image_mean=MEAN, image_std=STD)
-    ids = read_clip(tmp_path / "theirs").model.tokenize(["a red apple"])
+    ids = import_clip(tmp_path / "theirs").model.tokenize(["a red apple"])
     with torch.no_grad():
         values = processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"]
         picture = theirs.get_image_features(values).pooler_output

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from toy_clips import write_huggingface, write_openclip
 
 from unstir.errors import UserError
-from unstir.interop.clip import clip_at, read_clip
+from unstir.interop.clip import import_clip, load_any_clip
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def changed(path, *keys, **values):
 
 def refusal(folder):
     with pytest.raises(UserError) as caught:
-        clip_at(folder)
+        load_any_clip(folder)
     sentence = str(caught.value)
     assert "\n" not in sentence
     assert len(sentence) < 400
@@ -60,11 +60,11 @@ def test_missing_and_surplus_tensors_are_named(folder):
     tensors = load_file(path)
     lost = "vision_model.encoder.layers.1.mlp.fc2.bias"
     save_file({name: value for name, value in tensors.items() if name != lost}, path)
-    assert f"it misses {lost}" in refusal(folder)
+    assert f"configuration: missing {lost}" in refusal(folder)
     save_file(tensors | {f"head.{i}": torch.ones(1) for i in range(5)}, path)
-    assert "has head.0, head.1, head.2 and 2 more too many" in refusal(folder)
+    assert "unexpected head.0, head.1, head.2 and 2 more" in refusal(folder)
     save_file(tensors | {lost: torch.ones(3)}, path)
-    assert f"other shapes than it describes: {lost} (3,)" in refusal(folder)
+    assert f"do not match its configuration: {lost} (3,)" in refusal(folder)
     save_file(tensors | {"text_model.encoder.layers.0.self_attn.q_proj.weight": torch.ones(3)}, path)
     assert "q_proj.weight (3,)" in refusal(folder)
 
@@ -75,16 +75,17 @@ def test_missing_and_surplus_tensors_are_named(folder):
         ((), {"model_type": "siglip"}, "model_type is 'siglip'"),
         ((), {"projection_dim": "wide"}, "projection_dim is 'wide'"),
         (("vision_config",), {"hidden_act": "silu"}, "no activation 'silu'"),
-        (("vision_config",), {"layer_norm_eps": 1e-6}, "layer norms"),
-        (("vision_config",), {"num_channels": 1}, "1 channels"),
+        (("vision_config",), {"layer_norm_eps": 1e-6}, "layer_norm_eps is 1e-06"),
+        (("vision_config",), {"num_channels": 1}, "num_channels is 1"),
         (("vision_config",), {"patch_size": 0}, "patch_size is 0"),
         (("vision_config",), {"patch_size": 33}, "not a multiple"),
         (("vision_config",), {"num_attention_heads": 7}, "not divisible by 7 heads"),
         (("vision_config",), {"image_size": [224, 192]}, "image_size is [224, 192]"),
-        (("text_config",), {"eos_token_id": 5}, "the model looks for 5"),
-        (("text_config",), {"vocab_size": 100}, "and the model reads 100"),
-        (("text_config",), {"num_hidden_layers": 3}, "misses text_model.encoder.layers.2"),
-        (("text_config",), {"num_hidden_layers": 1}, "too many"),
+        (("text_config",), {"eos_token_id": 5}, "its model expects 5"),
+        (("text_config",), {"vocab_size": 100}, "its model reads 100"),
+        (("text_config",), {"num_hidden_layers": 3}, "missing text_model.encoder.layers.2"),
+        (("text_config",), {"num_hidden_layers": 10**9}, "1000000000 layers and its weights"),
+        (("text_config",), {"num_hidden_layers": 1}, "unexpected text_model.encoder.layers.1"),
     ],
 )
 def test_configurations_of_other_networks(keys, values, expected, folder):
@@ -103,14 +104,14 @@ def test_configurations_of_other_networks(keys, values, expected, folder):
         ({"resample": 17}, "no resizing filter 17"),
         ({"do_resize": False}, "do_resize is False"),
         ({"rescale_factor": 1.0}, "rescale_factor"),
-        ({"size": {"shortest_edge": 100}}, "cannot be cut out of 100"),
+        ({"size": {"shortest_edge": 100}}, "cannot be cropped from 100"),
         ({"size": {"height": 224, "width": 300}}, "the model reads 224"),
     ],
 )
-def test_preparations_that_are_not_known(values, expected, folder):
+def test_preprocessing_that_is_not_supported(values, expected, folder):
     changed(folder / "preprocessor_config.json", **values)
     sentence = refusal(folder)
-    assert "preprocessor_config.json wants pictures in a way" in sentence
+    assert "preprocessor_config.json asks for preprocessing that unstir does not have" in sentence
     assert expected in sentence
 
 
@@ -171,10 +172,10 @@ def test_shards_cannot_name_files_elsewhere(words, tmp_path):
         changed(index, "weight_map", **{first: bad})
         assert expected in refusal(tmp_path)
     changed(index, "weight_map", **{first: content["weight_map"][first], "surplus": content["weight_map"][first]})
-    assert "does not fit the files beside it: surplus" in refusal(tmp_path)
+    assert "does not match the files beside it: surplus" in refusal(tmp_path)
 
 
 def test_a_folder_with_both_layouts_gives_what_is_no_pickle(openclip_folder, words):
     (openclip_folder / "config.json").write_text(json.dumps({"model_type": "clip"}))
     (openclip_folder / "pytorch_model.bin").write_bytes(b"")
-    assert read_clip(openclip_folder).model.config.width == 40
+    assert import_clip(openclip_folder).model.config.width == 40

@@ -1,0 +1,147 @@
+"""From a folder to a finished run: begin or resume, train, and write the model file. For whoever trains by a command.
+
+The command line and `unstir.train` are two ways to call this.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unstir.errors import UserError
+from unstir.models.generative import GenerativeModel
+from unstir.train import begin as beginnings
+from unstir.train import loop, run_folder
+from unstir.train.begin import Beginning
+from unstir.train.distributed import any_process, barrier, is_first
+from unstir.train.kinds import SizeName, held_out
+from unstir.train.loop import Diverged, Progress
+from unstir.train.recipe import Recipe
+from unstir.train.run import Run
+from unstir.train.run_file import RunFile, read_run_file
+from unstir.train.samples import save_preview
+
+Measure = Callable[[Run[Any]], Mapping[str, float]]
+
+SCORED = 16
+"""Pictures that are drawn and scored at every evaluation where a CLIP is to."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to train: by a recipe, from the weights of a model, or what suits the data.
+
+    recipe: with its name.
+    start: a model to fine-tune.
+    kind, size: for an automatic recipe.
+    """
+
+    recipe: tuple[str, Recipe] | None = None
+    start: Path | None = None
+    kind: str | None = None
+    size: SizeName | None = None
+
+    def begin(self, at: Beginning) -> None:
+        """Begin the run."""
+        if self.recipe is not None:
+            name, recipe = self.recipe
+            beginnings.begin_recipe(at, recipe, name, self.start)
+        elif self.start is not None:
+            beginnings.begin_fine_tuning(at, self.start)
+        else:
+            beginnings.begin_automatic(at, self.kind or "diffusion", self.size)
+
+
+def open_run(at: Beginning, begin: Callable[[Beginning], None]) -> tuple[Run[Any], RunFile]:
+    """The run in this folder, begun by `begin` where there is none yet. UserError for what cannot be."""
+    folder = at.folder
+    if any_process(run_folder.exists(folder)):
+        before = read_run_file(folder).data
+        if Path(before) != Path(at.data):
+            raise UserError(
+                f"{folder} is a run on {before}, not on {at.data}; continue that one, or name another --run"
+            )
+        at.reporter.say(f"resuming the run in {folder}; the other options are ignored")
+    else:
+        if is_first():
+            _check_free(folder)
+        begin(at)
+        barrier()
+    return run_folder.open_run(folder, at.device)
+
+
+def _check_free(folder: Path) -> None:
+    """UserError where no run can begin."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--run {folder} is a file; name a folder")
+    if not run_folder.is_free(folder):
+        raise UserError(f"{folder} is not empty and holds no run; name another folder with --run")
+
+
+def alone(folder: Path) -> AbstractContextManager[None]:
+    """Hold the folder for the processes of this run; UserError if another run trains in it."""
+    return run_folder.exclusive(folder) if is_first() else nullcontext()
+
+
+def train_run(
+    run: Run[Any],
+    plan: RunFile,
+    at: Beginning,
+    *,
+    measure: Measure | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    tensorboard: bool = False,
+) -> Iterator[Progress]:
+    """Train the run to its end, or until `stop`, and leave its model file up to date. UserError where it cannot go on.
+
+    at: says when the command began.  measure: from `clip_measure`.
+    """
+
+    def sample(run: Run[Any]) -> None:
+        save_preview(run, plan)
+        run_folder.export(run, plan)
+
+    def keep(run: Run[Any]) -> None:
+        run_folder.export(run, plan, run_folder.BEST)
+
+    used = time.monotonic() - at.began
+    try:
+        yield from loop.train(
+            run, sample=sample, measure=measure, keep=keep, stop=stop, tensorboard=tensorboard, used=used
+        )
+    except Diverged as error:
+        raise UserError(str(error)) from None
+    except ValueError as error:
+        raise UserError(f"this run cannot go on: {error}") from None
+    finished = run.schedule.finished(run.images_seen)
+    if is_first() and (not finished or not (run.folder / run_folder.MODEL).exists()):
+        run_folder.export(run, plan)
+
+
+def clip_measure(run: Run[Any], plan: RunFile, path: Path, device: str) -> Measure:
+    """What a CLIP says at every evaluation of what the model draws: of held-out captions where there are any.
+
+    path: of the CLIP, a model file or a run folder. UserError where it cannot score these pictures.
+    """
+    from unstir.evaluate.small import small_evaluation
+    from unstir.weights.model_file import find_model, load_clip
+
+    model: Any = run.model.exported()
+    if not isinstance(model, GenerativeModel):
+        raise UserError("--eval-clip scores what a model draws, and this run trains none that does; leave it out")
+    clip = load_clip(find_model(path), device)
+    held = held_out(run.pictures, run.config)
+    pictures = held if len(held) > 1 else run.pictures
+    rows = range(0, len(pictures), max(1, len(pictures) // SCORED))[:SCORED]
+    try:
+        clip.tokenize([pictures.captions[row][0] for row in rows])
+    except ValueError as error:
+        raise UserError(f"{path} cannot score these pictures: {error}") from None
+
+    def measure(_: Run[Any]) -> Mapping[str, float]:
+        found = small_evaluation(model, pictures, clip, rows, plan.settings)
+        return {"CLIP score": found.clip_score, "CLIP score, real": found.ceiling, "KID": found.kernel}
+
+    return measure

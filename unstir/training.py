@@ -1,0 +1,87 @@
+"""`unstir.train`: training as a function."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unstir import recipes
+from unstir.durations import parse_duration
+from unstir.errors import UserError
+from unstir.models.paradigms import names
+from unstir.request import checked_device, checked_seed
+from unstir.train.begin import Beginning
+from unstir.train.kinds import SizeName
+from unstir.train.loop import Progress
+from unstir.train.recipe import Recipe
+from unstir.train.session import Choice, alone, clip_measure, open_run, train_run
+from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, resolve_default
+
+if TYPE_CHECKING:
+    from unstir.interop.clip import LoadedClip
+    from unstir.model import Model
+
+
+def train(
+    data: str | Path,
+    run: str | Path,
+    *,
+    budget: str | float = "30m",
+    kind: str = "diffusion",
+    size: SizeName | None = None,
+    recipe: str | Recipe | None = None,
+    start: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    tensorboard: bool = False,
+    eval_clip: str | Path | None = None,
+    report: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> "Model | LoadedClip":
+    """Train a model on captioned pictures in the folder `run`, or continue the run that is there.
+
+    data: a folder of captioned pictures, webdataset shards, or a built-in set.
+    budget: how long this call may take, "5m" or seconds.
+    kind, size: what to train, as `unstir train --help` says.
+    recipe: a name or a `Recipe` in place of the automatic choice; it brings its own kind and number of pictures.
+    start: a model to fine-tune.
+    seed: of the starting weights, the order of the pictures, and the noise.
+    tensorboard: write TensorBoard files beside the log.
+    eval_clip: a CLIP that scores a few drawn pictures at each evaluation, into the log.
+    report: called with every line of the log.
+    stop: asked after every step; when true the run is saved.
+    Returns the model so far, ready to draw, or the CLIP. Raises UserError for what cannot be.
+    """
+    began = time.monotonic()
+    seconds = parse_duration(budget) if isinstance(budget, str) else float(budget)
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"budget must be a number of seconds above 0, got {budget}")
+    if kind not in names():
+        raise UserError(f"there is no kind of model {kind!r}; there are: {', '.join(names())}")
+    device, folder = checked_device(device), Path(run)
+    by_recipe: tuple[str, Recipe] | None = None
+    if isinstance(recipe, str):
+        by_recipe = recipe, recipes.named(recipe)
+    elif recipe is not None:
+        by_recipe = "of your own", recipe
+    first = None if start is None else resolve_default(Path(start), DEFAULT)
+    at = Beginning(str(data), folder, device, None if by_recipe else seconds, began, checked_seed(seed))
+    opened, plan = open_run(at, Choice(by_recipe, first, kind, size).begin)
+    with alone(folder):
+        measure = None
+        if eval_clip is not None:
+            measure = clip_measure(opened, plan, resolve_default(Path(eval_clip), DEFAULT_CLIP), device)
+        for progress in train_run(opened, plan, at, measure=measure, stop=stop, tensorboard=tensorboard):
+            if report is not None:
+                report(progress)
+    return _result(folder, opened.kind, device)
+
+
+def _result(run: Path, kind: str, device: str) -> Any:
+    if kind == "clip":
+        from unstir.interop.clip import load_any_clip
+
+        return load_any_clip(run, device)
+    from unstir.model import Model
+
+    return Model(run, device)
