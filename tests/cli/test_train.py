@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from unstir import recipes
 from unstir.cli import main
-from unstir.cli.progress import duration
-from unstir.cli.training import parse_duration
+from unstir.durations import duration, parse_duration
 from unstir.errors import UserError
 from unstir.image.png import load_pixels
 from unstir.models.diffusion import Diffusion, DiffusionConfig
