@@ -39,12 +39,11 @@ def clip_features(clip):
 
 def test_from_end_to_end(subject, real, clip_features, model, tmp_path, monkeypatch):
     monkeypatch.setattr(likelihood, "COUNT", 3)
+
     def check(prompts):
         check_captions(model, prompts)
 
     subject = replace(subject, bits_per_dim=bits_per_dim_of(model), check=check)
-        subject, bits_per_dim=bits_per_dim_of(model), check=lambda prompts: check_captions(model, prompts)
-    )
     said = read(evaluate(subject, real, 60, 3, clip_features, settings={"steps": 2}), tmp_path)
     assert said["title"] == "tiny on shapes"
     assert said["settings"] == {
