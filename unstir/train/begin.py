@@ -160,7 +160,7 @@ def begin_fine_tuning(at: Beginning, start: Path) -> None:
 def begin_distillation(at: Beginning, model: Path) -> None:
     """Copy the model into the folder, read pictures that it can be distilled on, and begin."""
     loaded = load_model(find_model(model))
-    if not isinstance(loaded.model, Diffusion):
+    if loaded.kind.name != "diffusion":
         raise UserError(f"{model} is {loaded.title}; only a diffusion model is distilled to few steps")
     source = read_run_file(Path(at.data)) if run_folder.exists(Path(at.data)) else None
     pictures = prepared(at, lambda: _read_like(at, loaded.model.shape))
