@@ -74,7 +74,7 @@ def test_from_a_folder_to_a_search(call, photos, tmp_path):
     assert "40 of 41 captioned pictures can be used" in said
     assert "chosen: a CLIP, 32×32 pixels, without transparency, 0." in said
     assert "expect" not in said
-    code, told, _ = call("clip", "search", photos, "--words", "a red disc", "--model", run)
+    code, told, _ = call("clip", "search", photos, "--words", "a red disc", "-n", 40, "--model", run)
     assert code == 0
     assert "p000" in told
 
