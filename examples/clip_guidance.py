@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from unstir.diffusion.gradient_guidance import augmented_cosine, guide_by_gradient
-from unstir.evaluate.retrieval import clip_score
+from unstir.evaluate.metrics.retrieval import clip_score
 from unstir.image.png import save_png
 from unstir.image.sheet import sheet
 from unstir.models.augment import JITTER_PARAMETERS, jitter

@@ -20,7 +20,7 @@ from unstir.data.packing import pack
 from unstir.data.pictures import Pictures
 from unstir.data.shapes_check import components
 from unstir.data.sources import open_source
-from unstir.evaluate.shares import Share, share
+from unstir.evaluate.statistics.wilson import Proportion, wilson_interval
 from unstir.models.clip import Clip
 from unstir.models.diffusion import Diffusion
 from unstir.models.pixels import to_model, to_pixels
@@ -185,7 +185,7 @@ def examine(
     count: int,
     known: Sequence[str] = (),
     seed: int = 0,
-) -> dict[str, tuple[Share, Share]]:
+) -> dict[str, tuple[Proportion, Proportion]]:
     """For each skill the share that is right, of the model's pictures and of those painted from real drawings."""
     examiner = Examiner(drawings_of(pictures), clip, np.random.default_rng(seed))
     tasks = [examiner.task(skill) for skill in SKILLS for _ in range(count)]
@@ -197,7 +197,7 @@ def examine(
     for skill in SKILLS:
         rows = [i for i, task in enumerate(tasks) if task.skill == skill]
         right = [sum(tasks[i].judge(x[i]) for i in rows) for x in (made, real)]
-        out[skill] = (share(right[0], len(rows)), share(right[1], len(rows)))
+        out[skill] = (wilson_interval(right[0], len(rows)), wilson_interval(right[1], len(rows)))
     return out
 
 

@@ -25,7 +25,7 @@ from unstir.data.order import order
 from unstir.data.packing import pack
 from unstir.data.pictures import Pictures
 from unstir.data.sources import open_source
-from unstir.evaluate.shares import share
+from unstir.evaluate.statistics.wilson import wilson_interval
 from unstir.models.augment import JITTER_PARAMETERS, jitter
 from unstir.models.pixels import to_model
 from unstir.nn.conv import Conv
@@ -119,7 +119,7 @@ def table(names: Sequence[str], columns: dict[str, tuple[npt.NDArray[np.int64], 
         own = [got[asked == k] == k for got, asked in columns.values()]
         cells = [f"{one.mean():.0%} of {len(one)}" if len(one) else "" for one in own]
         print(f"| {name} | " + " | ".join(cells) + " |")
-    shares = [share(int((got == asked).sum()), len(asked)) for got, asked in columns.values()]
+    shares = [wilson_interval(int((got == asked).sum()), len(asked)) for got, asked in columns.values()]
     print("| all | " + " | ".join(f"{one.value:.1%} ({one.low:.1%} – {one.high:.1%})" for one in shares) + " |")
 
 

@@ -74,7 +74,8 @@ def train(
         for progress in train_run(opened, plan, at, measure=measure, stop=stop, tensorboard=tensorboard):
             if report is not None:
                 report(progress)
-    return _result(folder, opened.kind, device)
+    result: Model | LoadedClip = _result(folder, opened.kind, device)
+    return result
 
 
 def _result(run: Path, kind: str, device: str) -> Any:

