@@ -40,6 +40,9 @@ from unstir.weights.model_file import Loaded, find_model, load_model
 READING_SHARE = 0.4
 """The share of the budget that reading the pictures may take."""
 
+LEAST_READ = 256
+"""So many pictures are read whatever the budget is: a sample's time tells nothing of them, and fewer teach nothing."""
+
 
 class Reporter(Protocol):
     """Who is told what goes on."""
@@ -238,9 +241,9 @@ def _as_many_as_fit(at: Beginning, found: Source, seconds: float) -> Source:
     seconds: that all of them take.
     """
     most = READING_SHARE * (at.seconds - (time.monotonic() - at.began))
-    if seconds <= most:
+    if seconds <= most or len(found.entries) <= LEAST_READ:
         return found
-    count = max(1, int(len(found.entries) * max(most, 0.0) / seconds))
+    count = max(LEAST_READ, int(len(found.entries) * max(most, 0.0) / seconds))
     rows = sorted(spread_rows(len(found.entries), count))
     at.reporter.say(
         f"note: reading all {len(found.entries):,} pictures takes about {duration(seconds)}; to leave "
