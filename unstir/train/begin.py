@@ -37,6 +37,9 @@ from unstir.train.run import Run
 from unstir.train.run_file import RunFile, read_run_file
 from unstir.weights.model_file import Loaded, find_model, load_model
 
+EVALUATION_SHARE = 0.05
+"""The share of the budget that one sample grid may take: on a slow machine it shows fewer pictures."""
+
 READING_SHARE = 0.4
 """The share of the budget that reading the pictures may take."""
 
@@ -336,7 +339,10 @@ def timed(at: Beginning, plan: RunFile, model: Any, pictures: Pictures) -> tuple
     at.reporter.say("measuring how fast this machine trains …")
     trial = run_folder.run_of(at.folder, plan, model, pictures)
     try:
-        evaluation = evaluation_seconds(trial, plan)
+        validation, one_picture = evaluation_seconds(trial, plan)
+        shown = min(len(plan.prompts), max(1, int(EVALUATION_SHARE * at.seconds / max(one_picture, 1e-3))))
+        plan = replace(plan, prompts=plan.prompts[:shown])
+        evaluation = validation + one_picture * len(plan.prompts)
         rate = measured_rate(trial, seconds=min(6.0, at.seconds / 10))
     finally:
         trial.source.release()
@@ -373,19 +379,19 @@ def measured_rate(run: Run[Any], seconds: float = 6.0) -> float:
     return run.config.batch_size / statistics.median(times)
 
 
-def evaluation_seconds(run: Run[Any], plan: RunFile) -> float:
-    """How long measures and a sample grid take on this machine, the grid from one of its pictures."""
+def evaluation_seconds(run: Run[Any], plan: RunFile) -> tuple[float, float]:
+    """How long validation takes on this machine, and one picture of the sample grid."""
     known = training(run.kind)
     start = time.perf_counter()
     with run.evaluating() as model:
         known.validate(model, held_out(run.pictures, run.config), run.config.batch_size)
     measured = time.perf_counter() - start
     if not plan.prompts:
-        return measured
+        return measured, 0.0
     start = time.perf_counter()
     with run.evaluating() as model:
         known.preview(model, Preview(plan.prompts[:1], plan.settings, run.pictures))
-    return measured + (time.perf_counter() - start) * len(plan.prompts)
+    return measured, time.perf_counter() - start
 
 
 def _expected(plan: RunFile, pictures: Pictures, rate: float) -> str:
