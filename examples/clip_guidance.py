@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from unstir.diffusion.gradient_guidance import augmented_cosine, guide_by_gradient
-from unstir.evaluate.retrieval import clip_score
+from unstir.evaluate.metrics.retrieval import clip_score
 from unstir.image.png import save_png
 from unstir.image.sheet import sheet
 from unstir.models.augment import JITTER_PARAMETERS, jitter
-from unstir.models.diffusion import Sampling
 from unstir.models.pixels import to_pixels
+from unstir.settings import DiffusionSettings
 from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, load_clip, load_model
 
 THINGS = (
@@ -36,16 +36,15 @@ def main(out: Path) -> None:
 
     def drawn(told: bool, guidance_scale: float, scale: float) -> torch.Tensor:
         """Pictures (24, C, S, S). told: whether the model reads the words.  scale: of the steering by CLIP."""
-        sampling = Sampling(steps=24, sampler="sde", guidance_scale=guidance_scale)
+        settings = DiffusionSettings(steps=24, sampler="sde", guidance_scale=guidance_scale)
         pictures = []
         for seed, prompt in enumerate(prompts):
             nearness = augmented_cosine(clip.embed_pictures, words[seed], seed, jitter, JITTER_PARAMETERS, VIEWS)
             wrap = partial(
                 guide_by_gradient, towards=[nearness], scale=scale, schedule=model.schedule, std=model.config.sigma_data
             )
-            *_, last = model.sample(
-                model.shape, model.encode([prompt if told else ""]), [seed], sampling, wrap=wrap if scale else None
-            )
+            cond = model.encode([prompt if told else ""])
+            *_, last = model.sample(cond, [seed], settings, wrap=wrap if scale else None)
             pictures.append(last.x0.float())
         return torch.cat(pictures).clamp(-1, 1)
 

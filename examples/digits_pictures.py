@@ -10,7 +10,7 @@ from pathlib import Path
 from unstir.data.digits import NAMES
 from unstir.image.png import save_png
 from unstir.image.sheet import sheet
-from unstir.models.pixels import to_pixels
+from unstir.models.generative import final
 from unstir.weights.model_file import load_model
 
 
@@ -18,18 +18,15 @@ def main(run: Path, out: Path) -> None:
     loaded = load_model(run)
     model = loaded.model
     prompts = [f"a handwritten {name}" for name in NAMES for _ in range(16)]
-    *_, last = model.sample(model.shape, model.encode(prompts), range(len(prompts)), loaded.sampling)
-    pictures = list(to_pixels(last.x0).numpy())
+    pictures = list(final(model.draw(prompts, range(len(prompts)), loaded.settings)))
     save_png(out / "digits.png", sheet(pictures, columns=16, rows=list(NAMES), scale=4, gap=3))
 
     sixteen = [f"a handwritten {NAMES[i % 10]}" for i in range(16)]
-    sampling = replace(loaded.sampling, steps=24)
-    steps = list(model.sample(model.shape, model.encode(sixteen), range(100, 116), sampling))
-    shown = [steps[i] for i in (0, 4, 8, 12, 15, 18, 20, 22)]
-    frames = [picture for step in shown for picture in to_pixels(step.xt).numpy()]
-    frames += list(to_pixels(steps[-1].x0).numpy())
-    labels = [f"t = {step.t:.2f}" for step in shown] + ["t = 0"]
-    save_png(out / "digits-trace.png", sheet(frames, columns=16, rows=labels, scale=4, gap=3))
+    frames = list(model.draw(sixteen, range(100, 116), replace(loaded.settings, steps=24)))
+    shown = [frames[i] for i in (0, 4, 8, 12, 15, 18, 20, 22)]
+    rows = [picture for frame in shown for picture in frame.state] + list(frames[-1].picture)
+    labels = [f"t = {frame.t:.2f}" for frame in shown] + ["t = 0"]
+    save_png(out / "digits-trace.png", sheet(rows, columns=16, rows=labels, scale=4, gap=3))
 
 
 if __name__ == "__main__":

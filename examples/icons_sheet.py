@@ -9,8 +9,8 @@ from pathlib import Path
 
 from unstir.image.png import save_png
 from unstir.image.sheet import sheet
+from unstir.models.generative import final
 from unstir.recipes.icons import CONCEPTS
-from unstir.train.samples import draw
 from unstir.weights.model_file import DEFAULT, load_model
 
 STYLES = ("fluent 3d", "fluent flat", "noto", "twemoji", "phosphor duotone icon", "lucide line icon")
@@ -21,7 +21,7 @@ def main(out: Path, model: Path = DEFAULT) -> None:
     pictures, captions = [], []
     for style in STYLES:
         prompts = [f"{concept}, {style}" for concept in CONCEPTS]
-        pictures += draw(loaded.model, prompts, range(len(prompts)), loaded.sampling)
+        pictures += list(final(loaded.model.draw(prompts, range(len(prompts)), loaded.settings)))
         captions += prompts
     scale = max(1, 96 // loaded.model.shape[-1])
     save_png(out, sheet(pictures, columns=12, captions=captions, scale=scale, background="checker"))

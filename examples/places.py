@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from unstir.evaluate.generation import batch_drawer
 from unstir.image.png import save_png
 from unstir.image.sheet import sheet
+from unstir.models.generative import final
 from unstir.weights.model_file import DEFAULT, load_model
 
 PAIRS = (("a cat", "a banana"), ("a guitar", "an apple"), ("a rocket", "a fish"), ("an umbrella", "a hamburger"))
@@ -27,7 +27,7 @@ def main() -> None:
     reader, rows = loaded.model.layout, []
     for layout in (None, reader):
         loaded.model.layout = layout
-        rows.append(batch_drawer(loaded.model, loaded.sampling)(prompts, seeds))
+        rows.append(final(loaded.model.draw(prompts, seeds, loaded.settings, exact=False)))
     shown = [picture for start in range(0, len(prompts), 8) for row in rows for picture in row[start : start + 8]]
     captions = [
         text.split(",")[0] for start in range(0, len(prompts), 8) for _ in rows for text in prompts[start : start + 8]

@@ -16,18 +16,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from experiments.drawing import draw_batches
 from unstir.data.packing import pack
 from unstir.data.pictures import Pictures
 from unstir.data.sources import open_source
 from unstir.diffusion.denoiser import Denoiser
 from unstir.diffusion.guidance import autoguide, clip_range
-from unstir.evaluate.bootstrap import interval
-from unstir.evaluate.generation import drawer, drawn, together
-from unstir.evaluate.kernel import kernel
-from unstir.evaluate.retrieval import wrong_before
-from unstir.evaluate.vectors import ClipVectors, scaled
-from unstir.models.diffusion import Diffusion, Sampling
+from unstir.evaluate.metrics.kernel_distance import kernel_distance
+from unstir.evaluate.metrics.retrieval import text_ranks
+from unstir.evaluate.run.features import ClipFeatures, scaled_features
+from unstir.evaluate.statistics.bootstrap import bootstrap_interval
+from unstir.models.diffusion import Diffusion
 from unstir.recipes.icons_data import is_flag, split
+from unstir.settings import DiffusionSettings
 from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, load_clip, load_model
 
 COARSE = 3
@@ -77,7 +78,7 @@ def coarse(model: Diffusion) -> Diffusion:
 
 def denoiser(model: Diffusion, weak: Diffusion, setting: Setting) -> Denoiser:
     """Guided away from the empty caption, then from the weaker model, each as the setting says."""
-    good = together(model, Sampling(guidance_scale=setting.scale, interval=setting.times))
+    good = model.guided(DiffusionSettings(guidance_scale=setting.scale, interval=setting.times), exact=False)
     if setting.away == 1:
         return good
     return clip_range(autoguide(good, weak.denoiser(), setting.away))
@@ -93,13 +94,13 @@ class Asked:
     real: npt.NDArray[np.float32]
 
 
-def asked(pictures: Pictures, judge: ClipVectors, rows: npt.NDArray[np.int64], count: int, of: int) -> Asked:
+def asked(pictures: Pictures, judge: ClipFeatures, rows: npt.NDArray[np.int64], count: int, of: int) -> Asked:
     """`count` of the captions of these rows, in an order that depends on nothing; looked for among `of` captions."""
     captions = [pictures.captions[row][0] for row in np.random.default_rng(0).permutation(rows)]
     distinct = list(dict.fromkeys(captions))[:of]
     return Asked(
         distinct[:count],
-        judge.of_words(distinct),
+        judge.of_texts(distinct),
         np.arange(count),
         judge.of_pictures(pictures.pixels[np.random.default_rng(1).permutation(rows)[:of]]),
     )
@@ -118,7 +119,7 @@ def main() -> None:
     loaded = load_model(arguments.model)
     model = loaded.model
     weak = load_model(arguments.weak).model if arguments.weak else coarse(model)
-    judge = ClipVectors(load_clip(DEFAULT_CLIP))
+    judge = ClipFeatures(load_clip(DEFAULT_CLIP))
     pictures, _ = pack(open_source(arguments.data), model.shape[-1], model.shape[0])
     trained, held = split(pictures.meta)
     trained = np.array([row for row in trained if not is_flag(pictures.meta[row])])
@@ -130,14 +131,16 @@ def main() -> None:
     print("|---|---|" + "---|" * 4 * len(sides))
     for text in arguments.settings.split("; "):
         denoise = denoiser(model, weak, Setting.read(text))
-        draw = drawer(model, replace(loaded.sampling, steps=arguments.steps), denoise)
+        settings = replace(loaded.settings, steps=arguments.steps)
         began, cells = time.perf_counter(), []
         for side in sides.values():
-            made = judge.of_pictures(drawn(draw, side.captions, range(len(side.captions))))
+            seeds = range(len(side.captions))
+            pixels = draw_batches(model, side.captions, seeds, settings, lambda _, denoise=denoise: denoise)  # type: ignore[misc]
+            made = judge.of_pictures(pixels)
             scores = 100 * (made * side.everything[side.rows]).sum(1)
-            score = interval(lambda rows: float(rows.mean()), [scores], 1000, 0)
-            before = wrong_before(made, side.everything, side.rows)
-            distance = kernel(scaled(side.real), scaled(made)).value
+            score = bootstrap_interval(lambda rows: float(rows.mean()), [scores], 1000, 0)
+            before = text_ranks(made, side.everything, side.rows)
+            distance = kernel_distance(scaled_features(side.real), scaled_features(made)).value
             cells.append(
                 f" {score.value:.1f} ({score.low:.1f} – {score.high:.1f}) | {(before < 1).mean():.2f} |"
                 f" {(before < 5).mean():.2f} | {distance:.3f} |"

@@ -25,14 +25,19 @@ from unstir.recipes.icons import captions, icons
 from unstir.recipes.icons_data import annotated, split, weight
 from unstir.scenes.batches import BatchPlanner, PlannedBatch, drawings_of
 from unstir.scenes.planner import SceneMix
+from unstir.train.batches import BatchSource
 from unstir.train.config import TrainConfig
-from unstir.train.loop import Run, train
+from unstir.train.kinds import Training, register
+from unstir.train.loop import train
 from unstir.train.new_run import copy_weights, known_words
-from unstir.train.samples import averaged
+from unstir.train.run import Run
 from unstir.weights.model_file import DEFAULT, few_step_weights, load_model, save_model
 
 MIX = SceneMix(count=0.1, two=0.2, relation=0.45, background=0.15, typos=0.25)
 SIDE = 64
+
+KIND = "layout predictor"
+register(KIND, Training())
 
 
 class Reader(nn.Module):
@@ -52,11 +57,17 @@ class Reader(nn.Module):
         assert self.model.layout is not None
         return {"main": self.model.layout}
 
+    def exported(self) -> nn.Module:
+        return self.model
+
     def compile_loss(self) -> None:
         """Nothing is worth it."""
 
     def losses(self, batch: PlannedBatch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:  # noqa: ARG002
-        yield "main", layout_loss(self.model.find(torch.from_numpy(batch.ids)), torch.from_numpy(batch.where))
+        yield (
+            "main",
+            layout_loss(self.model.predict_layout(torch.from_numpy(batch.ids)), torch.from_numpy(batch.layout)),
+        )
 
 
 def with_reader(model: Diffusion) -> Diffusion:
@@ -74,8 +85,8 @@ def right(reader: Reader, planner: BatchPlanner, batches: int) -> tuple[float, f
     """
     named, halves = [], []
     for k in range(batches):
-        batch = planner.at((10**6 + k) * planner.config.batch_size)
-        found, where = reader.model.find(torch.from_numpy(batch.ids)), torch.from_numpy(batch.where)
+        batch = planner.at((10**6 + k) * planner.batch_size)
+        found, where = reader.model.predict_layout(torch.from_numpy(batch.ids)), torch.from_numpy(batch.layout)
         told, real = ~where.isnan().any(-1), torch.from_numpy(batch.ids) != 0
         named.append(((found[..., 0] > 0) == told)[real])
         apart = told[..., None] & ((where[..., :2] - 0.5).abs() > 0.1)
@@ -102,20 +113,23 @@ def main() -> None:
     pictures.meta = [annotated(meta) for meta in pictures.meta]
     config = TrainConfig(
         images=arguments.captions, batch_size=256, muon_lr=0.02, adamw_lr=2e-3, warmup=5_120, cooldown=0.7,
-        caption_dropout=0.02, log_every=25_600, save_every=51_200, sample_every=10**9, scenes=MIX,
+        caption_dropout=0.02, log_every=25_600, save_every=51_200, sample_every=10**9,
     )  # fmt: skip
     index = np.repeat(np.arange(len(pictures)), [weight(meta) for meta in pictures.meta])
-    planner = BatchPlanner(drawings_of(pictures), index, model.tokenizer, model.config.text.length, config)
+    planner = BatchPlanner(
+        drawings_of(pictures), index, model.tokenizer, model.config.text.length, MIX, config.batch_size, config.seed,
+        config.caption_dropout,
+    )  # fmt: skip
     nothing = Pictures(pictures.pixels[:1], pictures.captions[:1], pictures.keys[:1], pictures.meta[:1])
-    run = Run(arguments.run, reader, nothing, config, planner.at)
+    run = Run(arguments.run, reader, nothing, config, BatchSource(planner.at), KIND)
     for now in train(run):
         if now.event == "log":
             print(f"{now.images_seen} of {now.images}: {now.loss:.4f}, {now.rate:.0f}/s, {now.seconds_left:.0f} s left")
-    with averaged(run) as taught:
+    with run.evaluating() as taught:
         named, halves = right(taught, planner, 8)
         print(f"rightly taken for a name or not: {named:.2%} of tokens; in the right half: {halves:.2%}")
         notes = {**loaded.notes, "words": known_words(icons(), pictures)}
-        save_model(arguments.out, taught.model, None, loaded.sampling, notes, torch.int8, few_step_weights(loaded.path))
+        save_model(arguments.out, taught.model, None, loaded.settings, notes, torch.int8, few_step_weights(loaded.path))
     print(arguments.out)
 
 

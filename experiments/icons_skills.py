@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from experiments.drawing import draw_batches
 from unstir.data.packing import pack
 from unstir.data.pictures import Pictures
 from unstir.data.shapes_check import components
 from unstir.data.sources import open_source
-from unstir.evaluate.generation import batch_drawer, drawn
-from unstir.evaluate.shares import Share, share
+from unstir.evaluate.statistics.wilson import Proportion, wilson_interval
 from unstir.models.clip import Clip
-from unstir.models.diffusion import Diffusion, Sampling
+from unstir.models.diffusion import Diffusion
 from unstir.models.pixels import to_model, to_pixels
 from unstir.recipes.icons_data import annotated, split
 from unstir.scenes.batches import drawings_of
@@ -39,6 +39,7 @@ from unstir.scenes.planner import (
     SceneMix,
     ScenePlanner,
 )
+from unstir.settings import DiffusionSettings
 from unstir.text.vocabulary import correct_spelling
 from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, load_clip, load_model
 
@@ -178,25 +179,25 @@ SKILLS = ("single", "misspelt", "two", "count 2", "count 3", "count 4", *RELATIO
 
 def examine(
     model: Diffusion,
-    sampling: Sampling,
+    settings: DiffusionSettings,
     pictures: Pictures,
     clip: Clip,
     count: int,
     known: Sequence[str] = (),
     seed: int = 0,
-) -> dict[str, tuple[Share, Share]]:
+) -> dict[str, tuple[Proportion, Proportion]]:
     """For each skill the share that is right, of the model's pictures and of those painted from real drawings."""
     examiner = Examiner(drawings_of(pictures), clip, np.random.default_rng(seed))
     tasks = [examiner.task(skill) for skill in SKILLS for _ in range(count)]
     captions = [mended(task.scene.caption, known) for task in tasks]
     pixels = torch.from_numpy(np.ascontiguousarray(pictures.pixels))
     real = to_pixels(compose(pixels, scene_arrays([task.scene for task in tasks]))).numpy()
-    made = drawn(batch_drawer(model, sampling), captions, range(seed, seed + len(tasks)))
+    made = draw_batches(model, captions, range(seed, seed + len(tasks)), settings)
     out = {}
     for skill in SKILLS:
         rows = [i for i, task in enumerate(tasks) if task.skill == skill]
         right = [sum(tasks[i].judge(x[i]) for i in rows) for x in (made, real)]
-        out[skill] = (share(right[0], len(rows)), share(right[1], len(rows)))
+        out[skill] = (wilson_interval(right[0], len(rows)), wilson_interval(right[1], len(rows)))
     return out
 
 
@@ -216,9 +217,9 @@ def main() -> None:
     rows, _ = split(pictures.meta)
     pictures = pictures.take(rows)
     pictures.meta = [annotated(meta) for meta in pictures.meta]
-    sampling = replace(loaded.sampling, steps=arguments.steps or loaded.sampling.steps)
+    settings = replace(loaded.settings, steps=arguments.steps or loaded.settings.steps)
     known = () if arguments.as_written else loaded.notes.get("words", ())
-    found = examine(loaded.model, sampling, pictures, load_clip(DEFAULT_CLIP), arguments.n, known)
+    found = examine(loaded.model, settings, pictures, load_clip(DEFAULT_CLIP), arguments.n, known)
     for skill, (made, real) in found.items():
         print(f"{skill:12} {made.value:6.1%}  ({made.low:.0%} – {made.high:.0%})   real drawings {real.value:6.1%}")
 

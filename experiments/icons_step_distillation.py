@@ -16,27 +16,29 @@ from safetensors.torch import load_file, save_file
 from unstir.data.order import order
 from unstir.data.pictures import Pictures
 from unstir.data.sources import open_source
-from unstir.diffusion.grid import time_grid
-from unstir.diffusion.noise import batch_normal
-from unstir.diffusion.sampler import levels_of, named_sampler
-from unstir.evaluate.generation import together
 from unstir.files import write_atomic
-from unstir.models.diffusion import Diffusion, Sampling
+from unstir.models.diffusion import Diffusion
 from unstir.models.pixels import to_pixels
 from unstir.models.step_distillation import StepDistillation, TrajectorySegments
 from unstir.nn.lora import lora_weights
 from unstir.recipes.icons_data import annotated, split, weight
 from unstir.scenes.planner import Drawing, SceneMix, ScenePlanner
+from unstir.settings import DiffusionSettings
+from unstir.train.batches import BatchSource
 from unstir.train.config import TrainConfig
-from unstir.train.loop import Run, train
-from unstir.train.samples import averaged
+from unstir.train.kinds import Training, register
+from unstir.train.loop import train
+from unstir.train.run import Run
 from unstir.weights.model_file import DEFAULT, FewSteps, load_model, save_model
 
-TEACHER = Sampling(steps=12, guidance_scale=3.0)
+TEACHER = DiffusionSettings(steps=12, guidance_scale=3.0)
 STRIDES = 4
-FEW = Sampling(steps=STRIDES, guidance_scale=1.0, sampler="ddim")
+FEW = DiffusionSettings(steps=STRIDES, guidance_scale=1.0, sampler="ddim")
 MOST = 6
 BATCH, RANK = 32, 16
+
+KIND = "step distillation"
+register(KIND, Training())
 
 
 def captions(data: str, fits: Callable[[str], bool], count: int, seed: int) -> list[str]:
@@ -62,14 +64,8 @@ def _drawing(meta: dict[str, object]) -> Drawing:
 @torch.no_grad()
 def paths(model: Diffusion, said: list[str], seeds: list[int]) -> torch.Tensor:
     """(B, STRIDES + 1, C, S, S): where the teacher is at times 1, 3/4, 1/2, 1/4 and 0."""
-    levels = levels_of(model.schedule, time_grid(model.schedule, TEACHER.steps, TEACHER.spacing))
-
-    def noise(step: int) -> torch.Tensor:
-        return batch_normal(model.shape, seeds, step)
-
     marks = []
-    walk = named_sampler(TEACHER.sampler)
-    for step in walk(together(model, TEACHER), noise(0) * levels[0].sigma, model.encode(said), levels, noise):
+    for step in model.sample(model.encode(said), seeds, TEACHER, exact=False):
         if step.i % (TEACHER.steps // STRIDES) == 0:
             marks.append(step.xt.clone())
     return torch.stack([*marks, step.x0], dim=1)
@@ -104,7 +100,7 @@ def main() -> None:
     model = loaded.model
 
     def fits(caption: str) -> bool:
-        return len(model.tokenizer.tokens(caption)) <= model.config.text.length
+        return bool(len(model.tokenizer.tokens(caption)) <= model.config.text.length)
 
     said = captions(arguments.data, fits, arguments.paths, 100)
     marks = all_paths(load_model(arguments.model).model, said, arguments.run / "paths")
@@ -125,15 +121,15 @@ def main() -> None:
     pictures = Pictures(
         ends, [(text or "nothing",) for text in said], [str(i) for i in range(len(said))], [{}] * len(said)
     )
-    run = Run(arguments.run, StepDistillation(model, RANK), pictures, config, strides)
+    run = Run(arguments.run, StepDistillation(model, RANK), pictures, config, BatchSource(strides), KIND)
     for progress in train(run):
         print(
             f"{progress.images_seen} of {images}: {progress.loss:.5f}, {progress.seconds_left:.0f} s left", flush=True
         )
-    with averaged(run) as tuned:
-        few = FewSteps(MOST, FEW, lora_weights(tuned.model.network))
+    with run.evaluating() as distilled:
+        few = FewSteps(MOST, FEW, lora_weights(distilled.model.network))
     plain = load_model(arguments.model, dtype=torch.float32)
-    save_model(arguments.out, plain.model, sampling=plain.sampling, notes=plain.notes, dtype=torch.int8, few=few)
+    save_model(arguments.out, plain.model, settings=plain.settings, notes=plain.notes, dtype=torch.int8, few=few)
     print(arguments.out)
 
 

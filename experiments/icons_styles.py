@@ -20,24 +20,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from experiments.drawing import draw_batches
 from unstir.data.order import order
 from unstir.data.packing import pack
 from unstir.data.pictures import Pictures
 from unstir.data.sources import open_source
-from unstir.evaluate.generation import batch_drawer, drawn
-from unstir.evaluate.shares import share
+from unstir.evaluate.statistics.wilson import wilson_interval
 from unstir.models.augment import JITTER_PARAMETERS, jitter
 from unstir.models.pixels import to_model
 from unstir.nn.conv import Conv
 from unstir.nn.init import init_zero, initialise
 from unstir.recipes.icons_data import is_flag, split
+from unstir.train.batches import BatchSource
 from unstir.train.config import TrainConfig
-from unstir.train.loop import Run, train
-from unstir.train.samples import averaged
+from unstir.train.kinds import Training, register
+from unstir.train.loop import train
+from unstir.train.run import Run
 from unstir.weights.model_file import DEFAULT, load_model
 
 SIDE, BATCH = 64, 64
 WIDTHS = (32, 64, 128)
+
+KIND = "style classifier"
+register(KIND, Training())
 
 
 class Batch(NamedTuple):
@@ -86,6 +91,9 @@ class StyleJudge(nn.Module):
     def parts(self) -> dict[str, nn.Module]:
         return {"main": self}
 
+    def exported(self) -> nn.Module:
+        return self
+
     def compile_loss(self) -> None:
         """Nothing is worth it."""
 
@@ -111,7 +119,7 @@ def table(names: Sequence[str], columns: dict[str, tuple[npt.NDArray[np.int64], 
         own = [got[asked == k] == k for got, asked in columns.values()]
         cells = [f"{one.mean():.0%} of {len(one)}" if len(one) else "" for one in own]
         print(f"| {name} | " + " | ".join(cells) + " |")
-    shares = [share(int((got == asked).sum()), len(asked)) for got, asked in columns.values()]
+    shares = [wilson_interval(int((got == asked).sum()), len(asked)) for got, asked in columns.values()]
     print("| all | " + " | ".join(f"{one.value:.1%} ({one.low:.1%} – {one.high:.1%})" for one in shares) + " |")
 
 
@@ -144,19 +152,20 @@ def main() -> None:
     judge = StyleJudge(len(names))
     initialise(judge, 0)
     nothing = Pictures(pictures.pixels[:1], pictures.captions[:1], pictures.keys[:1], pictures.meta[:1])
-    run = Run(arguments.run, judge, nothing, config, batch)
+    run = Run(arguments.run, judge, nothing, config, BatchSource(batch), KIND)
     for now in train(run):
         if now.event == "log":
             print(f"{now.images_seen} of {now.images}: {now.loss:.3f}, {now.rate:.0f}/s, {now.seconds_left:.0f} s left")
     columns = {}
-    with averaged(run) as taught:
+    with run.evaluating() as taught:
         columns["real, held out"] = guesses(taught, pictures.pixels[held]), style[held]
         if arguments.n:
             loaded = load_model(arguments.model)
-            draw = batch_drawer(loaded.model, replace(loaded.sampling, steps=arguments.steps))
+            settings = replace(loaded.settings, steps=arguments.steps)
             for name, rows in (("drawn, held out", held), ("drawn, seen", trained)):
                 asked = np.random.default_rng(0).permutation(rows)[: arguments.n // 2]
-                made = drawn(draw, [pictures.captions[row][0] for row in asked], range(len(asked)))
+                captions = [pictures.captions[row][0] for row in asked]
+                made = draw_batches(loaded.model, captions, range(len(asked)), settings)
                 columns[name] = guesses(taught, made), style[asked]
                 columns[name.replace("drawn", "the same, real")] = guesses(taught, pictures.pixels[asked]), style[asked]
     table(names, columns)

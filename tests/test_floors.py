@@ -20,10 +20,9 @@ BELOW = {
     "weights": {"diffusion", "nn", "text", "models"},
 }
 BELOW["scenes"] = {*BELOW, "data", "image", "weights"}
-TOP_FLOORS = ("train", "evaluate", "interop")
-for room in TOP_FLOORS:
-    BELOW[room] = {*BELOW["scenes"], "scenes", "train"}
-BELOW["recipes"] = {*BELOW["train"], *TOP_FLOORS}
+BELOW["interop"] = BELOW["evaluate"] = {*BELOW["scenes"], "scenes"}
+BELOW["train"] = BELOW["evaluate"] | {"evaluate"}  # training measures by the metrics of evaluation
+BELOW["recipes"] = {*BELOW["train"], "train", "interop"}
 BELOW["serve"] = BELOW["recipes"] | {"recipes"}
 BELOW["cli"] = BELOW["serve"] | {"serve"}
 

@@ -18,7 +18,7 @@ import unstir.evaluate
 import unstir.train
 
 if TYPE_CHECKING:
-    from unstir.interop.clip import ReadClip
+    from unstir.interop.clip import LoadedClip
     from unstir.model import Model
 
 __version__ = "0.2.0.dev0"
@@ -38,24 +38,24 @@ def load(model: str | Path | None = None, *, device: str = "auto", dtype: str | 
     return Model(None if model is None else resolve_default(Path(model), DEFAULT), device, dtype)
 
 
-def load_clip(model: str | Path | None = None, *, device: str = "auto") -> "ReadClip":
+def load_clip(model: str | Path | None = None, *, device: str = "auto") -> "LoadedClip":
     """A CLIP, ready to compare pictures and words.
 
     model: a CLIP of unstir (file or run folder), a folder saved by transformers or open_clip, or None for the default.
     Raises unstir.errors.UserError where there is no such model.
     """
-    from unstir.interop.clip import clip_at
+    from unstir.interop.clip import load_any_clip
     from unstir.request import checked_device
     from unstir.weights.model_file import DEFAULT_CLIP, resolve_default
 
     path = DEFAULT_CLIP if model is None else resolve_default(Path(model), DEFAULT_CLIP)
-    return clip_at(path, checked_device(device))
+    return load_any_clip(path, checked_device(device))
 
 
 class _Train(ModuleType):
     """The package `unstir.train`, which can be called too."""
 
-    def __call__(self, data: str | Path, run: str | Path, **options: Any) -> "Model | ReadClip":
+    def __call__(self, data: str | Path, run: str | Path, **options: Any) -> "Model | LoadedClip":
         """`unstir.training.train`."""
         from unstir.training import train
 
@@ -69,8 +69,9 @@ class _Evaluate(ModuleType):
         """`unstir.evaluation.evaluate`."""
         from unstir.evaluation import evaluate
 
-        return evaluate(model, data, **options)
+        report: dict[str, Any] = evaluate(model, data, **options)
+        return report
 
 
-unstir.train.__class__ = _Train  # type: ignore[assignment]
-unstir.evaluate.__class__ = _Evaluate  # type: ignore[assignment]
+unstir.train.__class__ = _Train
+unstir.evaluate.__class__ = _Evaluate

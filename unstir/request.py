@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unstir import __version__
 from unstir.errors import UserError
 from unstir.settings import BadSetting, Settings
+from unstir.text.prompt import check_prompt
 
 if TYPE_CHECKING:
     from unstir.clip_guidance import ClipScorer
@@ -84,6 +85,8 @@ def request_of(loaded: "Loaded[Any]", prompt: str, seed: int, **settings: Any) -
     settings: by their names; None keeps the model's own default.
     UserError for what cannot be asked of this model.
     """
+    check_prompt(prompt)
+    check_prompt(str(settings.get("negative") or ""), "the negative prompt")
     try:
         chosen = loaded.settings.changed(settings)
     except BadSetting as error:

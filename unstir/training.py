@@ -18,7 +18,7 @@ from unstir.train.session import Choice, alone, clip_measure, open_run, train_ru
 from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, resolve_default
 
 if TYPE_CHECKING:
-    from unstir.interop.clip import ReadClip
+    from unstir.interop.clip import LoadedClip
     from unstir.model import Model
 
 
@@ -37,7 +37,7 @@ def train(
     eval_clip: str | Path | None = None,
     report: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> "Model | ReadClip":
+) -> "Model | LoadedClip":
     """Train a model on captioned pictures in the folder `run`, or continue the run that is there.
 
     data: a folder of captioned pictures, webdataset shards, or a built-in set.
@@ -74,14 +74,15 @@ def train(
         for progress in train_run(opened, plan, at, measure=measure, stop=stop, tensorboard=tensorboard):
             if report is not None:
                 report(progress)
-    return _result(folder, opened.kind, device)
+    result: Model | LoadedClip = _result(folder, opened.kind, device)
+    return result
 
 
 def _result(run: Path, kind: str, device: str) -> Any:
     if kind == "clip":
-        from unstir.interop.clip import clip_at
+        from unstir.interop.clip import load_any_clip
 
-        return clip_at(run, device)
+        return load_any_clip(run, device)
     from unstir.model import Model
 
     return Model(run, device)

@@ -8,7 +8,7 @@ import pytest
 
 from unstir.cli import evaluate as command
 from unstir.cli.evaluate import _stage
-from unstir.evaluate import generation
+from unstir.evaluate.run import generation
 from unstir.models.clip import Clip, ClipConfig
 from unstir.nn.clip_text import ClipTextConfig
 from unstir.nn.init import initialise
@@ -45,17 +45,17 @@ def test_what_is_written(call, model, photos, clip, keys, tmp_path):
     )
     assert code == 0, said
     assert told.splitlines()[0] == "tiny on photos"
-    assert "Words, held-out prompts" in told
+    assert "Prompt alignment, held-out prompts" in told
     assert said.splitlines()[-1] == f"written: {out / 'report.html'}"
     report = json.loads((out / "report.json").read_text())
     assert report["settings"]["pictures"] == {"seen": 26, "held out": 14, "not usable": 2}
-    assert report["settings"]["prompts"] == {"seen": 8, "held-out": 7}
+    assert report["settings"]["prompts"] == {"seen": 8, "held-out": 5}
     assert report["settings"]["seed"] == 5
     assert report["settings"]["steps"] == 2
     assert report["settings"]["threshold"] == 0.995
     assert report["settings"]["model"].startswith("tiny ")
     assert report["settings"]["CLIP"].startswith("judge ")
-    assert len(list((out / "pictures").rglob("*.png"))) == 15
+    assert len(list((out / "pictures").rglob("*.png"))) == 13
     code, again, _ = call(
         *("evaluate", model, photos, "--clip", clip, "--held-out", keys, "--out", out, "-n", 16, "--seed", 5, *FAST),
         "--json",
@@ -66,7 +66,7 @@ def test_what_is_written(call, model, photos, clip, keys, tmp_path):
 
 def test_stopped_and_continued(call, model, photos, tmp_path, monkeypatch):
     arguments = ("evaluate", model, photos, "--features", "raw", "-n", 20, *FAST)
-    monkeypatch.setattr(generation.drawn, "__defaults__", (None, None, generation.silent, 4))
+    monkeypatch.setattr(generation.draw_pictures, "__defaults__", (None, None, generation.no_progress, 4))
     code, whole, _ = call(*arguments, "--out", tmp_path / "whole")
     assert code == 0
     make, calls = generation.batch_drawer, []
@@ -85,10 +85,10 @@ def test_stopped_and_continued(call, model, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(generation, "batch_drawer", stopping)
     code, _, said = call(*arguments, "--out", tmp_path / "parts")
     assert code == 130
-    assert "the same command goes on" in said
+    assert "the same command resumes" in said
     code, told, _ = call(*arguments, "--out", tmp_path / "parts")
     assert (code, told) == (0, whole)
-    assert len(calls) == 3 + 3
+    assert len(calls) == 3 + 2
 
 
 def test_the_notes_say_what_was_held_out(call, model, photos, tmp_path):
@@ -98,7 +98,7 @@ def test_the_notes_say_what_was_held_out(call, model, photos, tmp_path):
     code, told, said = call("evaluate", path, photos, "--features", "raw", "-n", 6, "--out", tmp_path / "o", *FAST)
     assert code == 0
     assert told.splitlines()[0] == "noted on photos"
-    assert "1 entries of the list are on no picture, nobody among them" in said
+    assert "1 entries of the held-out list match no picture, such as nobody" in said
     report = json.loads((tmp_path / "o" / "report.json").read_text())
     assert report["settings"]["pictures"]["held out"] == 2
 
@@ -113,24 +113,24 @@ def test_nothing_held_out_is_said(call, model, photos, tmp_path):
 def test_the_clip_that_ships_is_the_judge(call, model, photos, keys, tmp_path):
     code, told, _ = call("evaluate", model, photos, "--held-out", keys, "-n", 8, "--out", tmp_path / "o", *FAST)
     assert code == 0
-    assert "Words, held-out prompts" in told
+    assert "Prompt alignment, held-out prompts" in told
     report = json.loads((tmp_path / "o" / "report.json").read_text())
     assert report["settings"]["CLIP"].startswith("icons_clip ")
 
 
 def test_likelihood(call, model, photos, tmp_path, monkeypatch):
-    from unstir.evaluate import likelihood
+    from unstir.evaluate.metrics import likelihood
 
     monkeypatch.setattr(likelihood, "COUNT", 2)
     code, told, _ = call(
         "evaluate", model, photos, "--features", "raw", "-n", 4, "--out", tmp_path, "--steps", 1, "--seed", 1
     )
     assert code == 0
-    assert "Likelihood, bits per number" in told
+    assert "Likelihood, bits per dimension" in told
 
 
 def test_pictures_are_read_once(call, model, photos, tmp_path, monkeypatch):
-    from unstir.evaluate import real
+    from unstir.evaluate.run import real_pictures
 
     arguments = ("evaluate", model, photos, "--features", "raw", "-n", 4, "--cache", tmp_path / "c", *FAST)
     arguments = (*arguments, "--out", tmp_path)
@@ -140,7 +140,7 @@ def test_pictures_are_read_once(call, model, photos, tmp_path, monkeypatch):
         raise AssertionError("the pictures were there")
 
     with monkeypatch.context() as patch:
-        patch.setattr(real, "pack", never)
+        patch.setattr(real_pictures, "pack", never)
         assert call(*arguments)[0] == 0
         assert json.loads((tmp_path / "report.json").read_text())["settings"]["pictures"]["not usable"] == 2
         caption = (photos / "p000.txt").read_text()
@@ -150,6 +150,21 @@ def test_pictures_are_read_once(call, model, photos, tmp_path, monkeypatch):
                 call(*arguments)
         finally:
             (photos / "p000.txt").write_text(caption)
+
+
+def test_a_damaged_cache_is_made_again(call, model, photos, tmp_path):
+    """As one of another version is, whose layout was another."""
+    arguments = ("evaluate", model, photos, "--features", "raw", "-n", 4, "--out", tmp_path, *FAST)
+    assert call(*arguments)[0] == 0
+    report = (tmp_path / "report.json").read_bytes()
+    [listing] = tmp_path.glob("real/*/pictures.jsonl")
+    for content in ("", '{"another": "layout"}\n', "nonsense"):
+        listing.write_text(content)
+        for picture in tmp_path.glob("pictures/*/*.png"):
+            picture.write_bytes(picture.read_bytes()[:100])
+        code, _, said = call(*arguments)
+        assert code == 0, said
+        assert (tmp_path / "report.json").read_bytes() == report
 
 
 # Refusals
@@ -187,7 +202,7 @@ def test_other_refusals(refused, model, photos, clip, tmp_path):
     assert "is a file" in refused("evaluate", model, photos, "--out", tmp_path / "file")
     assert "is a file" in refused("evaluate", model, photos, *raw, "--cache", tmp_path / "file")
     (tmp_path / "keys.txt").write_text("another set\n")
-    assert "not one of the 4" in refused("evaluate", model, photos, *raw, "--held-out", tmp_path / "keys.txt")
+    assert "none of the 4" in refused("evaluate", model, photos, *raw, "--held-out", tmp_path / "keys.txt")
 
 
 def test_one_picture_is_too_few(refused, model, photos, tmp_path):
@@ -195,7 +210,7 @@ def test_one_picture_is_too_few(refused, model, photos, tmp_path):
     for name in ("p000.png", "p000.txt"):
         (tmp_path / "one" / name).write_bytes((photos / name).read_bytes())
     sentence = refused("evaluate", model, tmp_path / "one", "--features", "raw", "--out", tmp_path / "o")
-    assert "two captioned pictures or more" in sentence
+    assert "two or more captioned pictures" in sentence
 
 
 # Progress

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from unstir import recipes
 from unstir.cli import main
-from unstir.cli.progress import duration
-from unstir.cli.training import parse_duration
+from unstir.durations import duration, parse_duration
 from unstir.errors import UserError
 from unstir.image.png import load_pixels
 from unstir.models.diffusion import Diffusion, DiffusionConfig
@@ -327,7 +326,7 @@ def test_bad_data(refused, tmp_path):
     assert "no pictures" in said(tmp_path / "empty")
     assert "neither a folder nor a .tar" in said(tmp_path / "file.zip")
     assert not (tmp_path / "r").exists()
-    assert "Not one picture" in said(tmp_path / "hopeless")
+    assert "no picture of" in said(tmp_path / "hopeless")
     assert not run_folder.exists(tmp_path / "r")
 
 

@@ -70,7 +70,7 @@ def test_every_figure(report):
 def test_lines_say_it(report):
     assert report.lines() == [
         "test (folder): 5 of 7 captioned pictures can be used.",
-        "Shorter side 9 to 70 pixels, median 50: enough for training at 48.",
+        "Shorter side 9 to 70 pixels, median 50; suggested training size 48.",
         "1 of 5 pictures are transparent.",
         "Captions have 1 to 4 words, median 3; 7 distinct words.",
         "Same caption as another picture: 2.",
@@ -120,7 +120,7 @@ def test_how_many_problems_are_shown():
     assert [line.partition(":")[0] for line in report.lines(None)[1:]] == [f"k{i:03}" for i in range(30)]
     assert report.lines(3, "see there")[-2:] == [report.lines(None)[3], "… and 27 more problems; see there"]
     assert report.lines(30) == report.lines(None)
-    assert problem_lines(report.problems[:11], rest="")[-1] == "… and 1 more problems"
+    assert problem_lines(report.problems[:11], rest="")[-1] == "… and 1 more problem"
 
 
 @pytest.mark.parametrize(("width", "height", "oblong"), [(50, 40, 0), (40, 50, 0), (51, 40, 1), (40, 51, 1)])

@@ -1,4 +1,4 @@
-"""Steering against its stated rule, where everything is known: Gaussian data and a quadratic similarity."""
+"""Gradient guidance against its formula, where everything is known: Gaussian data and a quadratic similarity."""
 
 import math
 
@@ -45,7 +45,7 @@ def test_scale_0_is_off():
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_what_is_undecided_is_the_posterior_of_gaussian_data(name):
+def test_posterior_variance_is_that_of_gaussian_data(name):
     schedule = named_schedule(name)
     t = torch.tensor([0.02, 0.3, 0.7, 0.98], dtype=torch.float64)
     # Precisions add: of the data, and of the picture as seen through the noise.
@@ -53,7 +53,7 @@ def test_what_is_undecided_is_the_posterior_of_gaussian_data(name):
     torch.testing.assert_close(posterior_variance(schedule, t, STD, 1, 1).flatten(), 1 / precision, rtol=1e-12, atol=0)
 
 
-def test_all_is_open_at_pure_noise_and_nothing_at_the_picture():
+def test_posterior_variance_is_that_of_the_data_at_pure_noise_and_none_at_the_picture():
     at_noise = posterior_variance(Flow(), double([1.0]), STD, 4, 6)
     assert at_noise.shape == (1, 4, 6)
     assert at_noise.mean().item() == pytest.approx(STD**2)
@@ -61,26 +61,26 @@ def test_all_is_open_at_pure_noise_and_nothing_at_the_picture():
     assert (posterior_variance(Flow(), double([0.0]), STD, 4, 6) == 0).all()
 
 
-def test_coarse_traits_are_open_longest():
+def test_coarse_structure_keeps_the_most_variance():
     variance = (
         posterior_variance(Flow(), double([0.5]), STD, 8, 8)[0]
         / posterior_variance(Flow(), double([1.0]), STD, 8, 8)[0]
     )
-    assert variance[0, 0] < variance[0, 1] < variance[0, 4]  # of what there was, more of the fine is still open …
+    assert variance[0, 0] < variance[0, 1] < variance[0, 4]  # relative to the data, fine detail keeps more …
     variance = posterior_variance(Flow(), double([0.5]), STD, 8, 8)[0]
-    assert variance[0, 0] > variance[0, 1] > variance[0, 4]  # … but there was more of the coarse
+    assert variance[0, 0] > variance[0, 1] > variance[0, 4]  # … but coarse structure has more to begin with
 
 
-def step_of(way, t, schedule, scale):
-    """By how much the rule moves a picture whose similarity has this gradient (H, W), written out with NumPy."""
-    variance = posterior_variance(schedule, double([t]), STD, *way.shape)[0].numpy()
-    shaped = np.fft.ifft2(np.fft.fft2(way.numpy()) * variance).real
+def step_of(gradient, t, schedule, scale):
+    """By how much the formula moves a picture whose similarity has this gradient (H, W), written out with NumPy."""
+    variance = posterior_variance(schedule, double([t]), STD, *gradient.shape)[0].numpy()
+    shaped = np.fft.ifft2(np.fft.fft2(gradient.numpy()) * variance).real
     return torch.from_numpy(scale / STD * variance.mean() * shaped / np.sqrt(np.square(shaped).mean()))
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("t", [0.01, 0.3, 0.8, 1.0])
-def test_the_rule(name, t):
+def test_the_formula(name, t):
     """x0 + scale·v/std·d/rms(d), for every picture alone and at any noise."""
     schedule, scale = named_schedule(name), 0.1
     xt = noised(noisy().clamp(-0.6, 0.6), noisy(seed=1), double([t]), schedule)
@@ -172,7 +172,7 @@ def test_no_gradient_goes_through_the_denoiser_or_comes_out():
     assert weight.grad is None
 
 
-def test_each_picture_has_its_own_wish():
+def test_each_picture_has_its_own_similarity():
     xt = noisy(2)
     towards = [near(GOAL), near(-GOAL)]
     moved = guide_by_gradient(exact(Flow()), towards, 0.2, Flow(), STD)(xt, full_time(0.8, xt), None)
@@ -186,15 +186,15 @@ def test_each_picture_has_its_own_wish():
 def test_nests_with_the_other_wrappers():
     """Around classifier-free guidance it moves what that says; inside `one_by_one`, pictures one at a time."""
 
-    def worded(xt, t, cond):
+    def prompted(xt, t, cond):
         return exact(Flow())(xt, t, None) + cond
 
     xt, null = noisy(1), double(0.0)
     t = full_time(0.8, xt)
-    guided = clip_range(guide(worded, null, 3.0))
+    guided = clip_range(guide(prompted, null, 3.0))
     moved = guide_by_gradient(guided, [near(GOAL)], 0.2, Flow(), STD)(xt, t, double(0.05))
     x0 = guided(xt, t, double(0.05))
-    torch.testing.assert_close(x0, worded(xt, t, 0.15))
+    torch.testing.assert_close(x0, prompted(xt, t, 0.15))
     expected = x0[0] + step_of(GOAL - x0[0], 0.8, Flow(), 0.2)
     torch.testing.assert_close(moved[0], expected, rtol=1e-5, atol=1e-5)
     inside = one_by_one(guide_by_gradient(guided, [near(GOAL)], 0.2, Flow(), STD), lambda cond, i: cond)
@@ -224,7 +224,7 @@ def views_of(**options):
     return augmented_cosine(embed, TARGET, options.pop("seed", 7), shifted, 2, **options), asked
 
 
-def test_likeness_is_the_mean_cosine_over_views():
+def test_similarity_is_the_mean_cosine_over_views():
     similarity, asked = views_of(views=5)
     x0 = noisy(1, shape=(3, 2, 2)).float()
     value = similarity(x0, 0.5)
@@ -260,7 +260,7 @@ def test_views_are_drawn_evenly_from_0_to_1():
     assert uniform.var().item() == pytest.approx(1 / 12, rel=0.03)
 
 
-def test_the_slope_is_the_gradient():
+def test_the_gradient_is_the_slope():
     similarity, _ = views_of(views=3)
     x0 = noisy(1, shape=(3, 2, 2)).float()
     found = similarity_gradient(similarity, x0, 0.5)
@@ -274,5 +274,5 @@ def test_the_slope_is_the_gradient():
 
 
 def test_one_view_at_least():
-    with pytest.raises(ValueError, match="one view at least"):
+    with pytest.raises(ValueError, match="one view of a picture or more"):
         views_of(views=0)

@@ -54,7 +54,7 @@ def test_karras_on_edms_own_range():
 
 
 @pytest.mark.parametrize("schedule", [VarianceExploding(0.001, 100), Flow(), Cosine()])
-def test_logsnr_is_even_in_log_ratio(schedule):
+def test_logsnr_is_uniform_in_log_ratio(schedule):
     got = ratios(schedule, time_grid(schedule, 11, "logsnr"))[1:-1]
     expected = [80 * (0.002 / 80) ** (i / 10) for i in range(1, 11)]
     assert got == pytest.approx(expected, rel=1e-10)

@@ -59,7 +59,7 @@ def test_join_asks_once_and_gives_the_same():
 
 
 @pytest.mark.parametrize("joining", [None, join])
-def test_outside_the_interval_the_words_alone_at_half_the_cost(joining):
+def test_outside_the_interval_the_conditional_prediction_alone_at_half_the_cost(joining):
     counted, calls = counting(toy)
     guided = guide(counted, NULL, 3.0, interval=(0.2, 0.8), join=joining)
     for t in (0.1, 0.19999, 0.80001, 1.0):

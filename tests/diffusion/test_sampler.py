@@ -171,7 +171,7 @@ def slopes(errors):
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize(("sampler", "order"), [("ddim", 1), ("euler", 1), ("heun", 2), ("dpmpp_2m", 2)])
-def test_order_on_grids_even_in_logsnr(sampler, order, schedule):
+def test_order_on_grids_uniform_in_logsnr(sampler, order, schedule):
     schedule, errors = named_schedule(schedule), []
     for steps in (100, 200, 400):
         # Wide ends: starting at alpha = 0 errs by (std·alpha/sigma)²/2 at the second time, however many steps.
@@ -275,7 +275,7 @@ def test_one_item_a_step_and_the_last_one_is_the_result(sampler, steps):
         assert seen == grid[:-1]
 
 
-def test_heun_looks_twice_but_at_the_ends():
+def test_heun_evaluates_twice_but_at_the_ends():
     for schedule, expected in ((Flow(), [1.0, 0.75, 0.5, 0.5, 0.25, 0.25]), (LinearBeta(), None)):
         seen = []
         levels = levels_of(schedule, time_grid(schedule, 4))

@@ -4,16 +4,17 @@ import pytest
 import torch
 
 from unstir.data.shapes import shapes
-from unstir.evaluate.generation import batch_drawer
-from unstir.evaluate.material import Subject
-from unstir.evaluate.real import joined
+from unstir.evaluate.run.generation import batch_drawer
+from unstir.evaluate.run.inputs import EvaluatedModel
+from unstir.evaluate.run.real_pictures import joined_sets
 from unstir.models.clip import Clip, ClipConfig
-from unstir.models.diffusion import Diffusion, DiffusionConfig, Sampling
+from unstir.models.diffusion import Diffusion, DiffusionConfig
 from unstir.nn.clip_text import ClipTextConfig
 from unstir.nn.dit import DiTConfig
 from unstir.nn.init import initialise
 from unstir.nn.text import TextConfig
 from unstir.nn.vision import VisionConfig
+from unstir.settings import DiffusionSettings
 from unstir.text.tokenizer import Tokenizer
 
 
@@ -27,7 +28,7 @@ def single_thread():
 
 @pytest.fixture(scope="session")
 def sampling():
-    return Sampling(steps=2, guidance_scale=2.0)
+    return DiffusionSettings(steps=2, guidance_scale=2.0)
 
 
 def scramble(model, seed, scale=0.2):
@@ -42,7 +43,7 @@ def scramble(model, seed, scale=0.2):
 @pytest.fixture(scope="session")
 def real():
     """Shapes of 32 × 32 pixels, 100 seen and 100 held out."""
-    return joined("shapes", shapes(100, 32, 1), shapes(100, 32, 2, held_out=True))
+    return joined_sets("shapes", shapes(100, 32, 1), shapes(100, 32, 2, held_out=True))
 
 
 @pytest.fixture(scope="session")
@@ -69,4 +70,4 @@ def clip(tokenizer):
 
 @pytest.fixture
 def subject(model, sampling):
-    return Subject("tiny", batch_drawer(model, sampling), {"model_hash": "0", "steps": 2})
+    return EvaluatedModel("tiny", batch_drawer(model, sampling), {"model_hash": "0", "steps": 2})

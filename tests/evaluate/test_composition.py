@@ -8,7 +8,7 @@ import pytest
 
 from unstir.data.shapes import random_scene, render
 from unstir.data.shapes_scene import HELD_OUT_PAIRS, Scene, Thing
-from unstir.evaluate.composition import composition
+from unstir.evaluate.metrics.composition import composition
 
 
 def rng():

@@ -8,17 +8,18 @@ import pytest
 
 from unstir.data.shapes import shapes
 from unstir.errors import UserError
-from unstir.evaluate import generation, likelihood
 from unstir.evaluate.evaluation import evaluate
-from unstir.evaluate.generation import batch_drawer, check_prompts
-from unstir.evaluate.held_out import Split
-from unstir.evaluate.likelihood import bits_of
-from unstir.evaluate.material import Subject
-from unstir.evaluate.plain import lines
-from unstir.evaluate.report import write_report
-from unstir.evaluate.shelf import Shelf
-from unstir.evaluate.small import small_evaluation
-from unstir.evaluate.vectors import ClipVectors
+from unstir.evaluate.metrics import likelihood
+from unstir.evaluate.metrics.likelihood import bits_per_dim_of
+from unstir.evaluate.report.document import write_report
+from unstir.evaluate.report.text import report_lines
+from unstir.evaluate.run import generation
+from unstir.evaluate.run.cache import ArrayCache
+from unstir.evaluate.run.features import ClipFeatures
+from unstir.evaluate.run.generation import batch_drawer, check_captions
+from unstir.evaluate.run.held_out import HeldOutSplit
+from unstir.evaluate.run.inputs import EvaluatedModel
+from unstir.evaluate.run.quick import quick_evaluation
 
 
 def read(report, folder):
@@ -32,14 +33,18 @@ def table(said, start):
 
 
 @pytest.fixture
-def judge(clip):
-    return ClipVectors(clip, "tiny")
+def clip_features(clip):
+    return ClipFeatures(clip, "tiny")
 
 
-def test_from_end_to_end(subject, real, judge, model, tmp_path, monkeypatch):
+def test_from_end_to_end(subject, real, clip_features, model, tmp_path, monkeypatch):
     monkeypatch.setattr(likelihood, "COUNT", 3)
-    subject = replace(subject, bits=bits_of(model), check=lambda prompts: check_prompts(model, prompts))
-    said = read(evaluate(subject, real, 60, 3, judge, settings={"steps": 2}), tmp_path)
+
+    def check(prompts):
+        check_captions(model, prompts)
+
+    subject = replace(subject, bits_per_dim=bits_per_dim_of(model), check=check)
+    said = read(evaluate(subject, real, 60, 3, clip_features, settings={"steps": 2}), tmp_path)
     assert said["title"] == "tiny on shapes"
     assert said["settings"] == {
         "pictures": {"seen": 100, "held out": 100, "not usable": 0},
@@ -50,33 +55,34 @@ def test_from_end_to_end(subject, real, judge, model, tmp_path, monkeypatch):
     assert [one["title"] for one in said["tables"]] == [
         "Composition, held-out combinations",
         "Composition, seen combinations",
-        "Words, held-out prompts",
-        "Against the nearest-text baseline",
-        "Words, seen prompts",
-        "Likeness, held-out prompts",
-        "Likeness, seen prompts",
-        "Memory",
-        "Likelihood, bits per number",
+        "Prompt alignment, held-out prompts",
+        "Comparison with the nearest-text baseline",
+        "Prompt alignment, seen prompts",
+        "Distribution metrics, held-out prompts",
+        "Distribution metrics, seen prompts",
+        "Memorisation",
+        "Likelihood, bits per dimension",
     ]
-    words = table(said, "Words, held-out")
-    assert words["caption R@1"]["baseline"] is not None
-    assert words["caption R@1"]["ceiling"] is not None
-    assert table(said, "Words, seen")["caption R@1"]["baseline"] is None
-    likeness = table(said, "Likeness, held-out")
+    alignment = table(said, "Prompt alignment, held-out")
+    assert alignment["caption R@1"]["baseline"] is not None
+    assert alignment["caption R@1"]["ceiling"] is not None
+    assert table(said, "Prompt alignment, seen")["caption R@1"]["baseline"] is None
+    distances = table(said, "Distribution metrics, held-out")
     # Noise is far from shapes, whatever a CLIP of random weights sees.
-    assert likeness["Fréchet distance"]["value"] > 3 * likeness["Fréchet distance"]["floor"]
-    assert likeness["Fréchet distance"]["interval"][0] > likeness["Fréchet distance"]["floor"]
-    assert table(said, "Memory")["copies, by pixels, held-out prompts"]["value"] == 0
+    assert distances["Fréchet distance"]["value"] > 3 * distances["Fréchet distance"]["ceiling"]
+    assert distances["Fréchet distance"]["interval"][0] > distances["Fréchet distance"]["ceiling"]
+    assert all(row["ceiling"] is not None and row["floor"] is not None for row in distances.values())
+    assert table(said, "Memorisation")["copies by pixels, held-out prompts"]["value"] == 0
     assert table(said, "Likelihood")["held-out pictures"]["value"] > 0
-    assert "nearest-text baseline by " in said["summary"]
-    assert "the Fréchet distance tells those drawn for held-out prompts from real ones" in said["summary"]
+    assert "the nearest-text baseline" in said["summary"]
+    assert "real ones of the same prompts; the generated pictures are farther (difference" in said["summary"]
     assert len(said["figures"]) == 4
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
 def test_twice_and_stopped_and_continued(subject, real, clip, tmp_path, monkeypatch):
-    monkeypatch.setattr(generation.drawn, "__defaults__", (None, None, generation.silent, 8))
-    first = read(evaluate(subject, real, 40, 0, ClipVectors(clip, "tiny")), tmp_path / "a")
+    monkeypatch.setattr(generation.draw_pictures, "__defaults__", (None, None, generation.no_progress, 8))
+    first = read(evaluate(subject, real, 40, 0, ClipFeatures(clip, "tiny")), tmp_path / "a")
 
     calls = []
 
@@ -87,7 +93,7 @@ def test_twice_and_stopped_and_continued(subject, real, clip, tmp_path, monkeypa
         return subject.draw(prompts, seeds)
 
     folder = tmp_path / "kept"
-    kept = ClipVectors(clip, "tiny", Shelf(folder / "vectors"))
+    kept = ClipFeatures(clip, "tiny", ArrayCache(folder / "vectors"))
     with pytest.raises(KeyboardInterrupt):
         evaluate(replace(subject, draw=stops), real, 40, 0, kept, folder=folder)
     assert len(list((folder / "pictures").rglob("*.png"))) == 16
@@ -102,17 +108,17 @@ def test_twice_and_stopped_and_continued(subject, real, clip, tmp_path, monkeypa
 
 def fake(name, pixels):
     """A "model" that hands out pictures by the seed."""
-    return Subject(name, lambda _prompts, seeds: pixels[np.array(seeds) % len(pixels)], {})
+    return EvaluatedModel(name, lambda _prompts, seeds: pixels[np.array(seeds) % len(pixels)], {})
 
 
 def test_a_model_that_only_copies_is_caught(real):
     copied = evaluate(fake("parrot", real.pictures.pixels[real.split.seen]), real, 60, features="raw")
-    rows = table(copied, "Memory")
+    rows = table(copied, "Memorisation")
     for side in ("held-out", "seen"):
-        assert rows[f"copies, by pixels, {side} prompts"]["value"] > 0.9
-        assert rows[f"copies, by pixels, {side} prompts"]["floor"] < 0.05
-        assert f"30 of 30 pictures for {side} captions (it copies)" in copied["summary"]
-    assert rows["nearer to training than 99 % of new ones, by pixels"]["value"] > 0.9
+        assert rows[f"copies by pixels, {side} prompts"]["value"] > 0.9
+        assert rows[f"copies by pixels, {side} prompts"]["floor"] < 0.05
+        assert f"30 of 30 for {side} prompts (100.0 %, most are copies)" in copied["summary"]
+        assert rows[f"closer to training than 99 % of held-out ones, by pixels, {side} prompts"]["value"] > 0.9
 
 
 def test_a_model_that_copies_where_it_was_asked_for_the_same_is_caught(real):
@@ -124,21 +130,37 @@ def test_a_model_that_copies_where_it_was_asked_for_the_same_is_caught(real):
         known = [real.pictures.pixels[captions[one]] if one in captions else None for one in prompts]
         return np.stack([fresh[seed] if one is None else one for one, seed in zip(known, seeds, strict=True)])
 
-    summary = evaluate(Subject("pupil", draw, {}), real, 60, features="raw")["summary"]
-    assert "by pixels: 0 of 30 pictures for held-out captions (no sign of copying), " in summary
-    assert "30 of 30 pictures for seen captions (it copies); of real held-out pictures" in summary
+    summary = evaluate(EvaluatedModel("pupil", draw, {}), real, 60, features="raw")["summary"]
+    assert "by pixels: 0 of 30 for held-out prompts (0.0 %, no sign of copying), 30 of 30 for seen" in summary
+    assert "for seen prompts (100.0 %, most are copies); of real held-out pictures" in summary
 
 
 def test_a_model_that_draws_anew_is_not(real):
-    fresh = evaluate(fake("painter", shapes(60, 32, 9).pixels), real, 60, features="raw")
+    fresh = evaluate(fake("painter", shapes(60, 32, 9, held_out=True).pixels), real, 60, features="raw")
     for side in ("held-out", "seen"):
-        assert table(fresh, "Memory")[f"copies, by pixels, {side} prompts"]["value"] < 0.05
-    assert fresh["summary"].count("(no sign of copying)") == 2
-    # And by likeness it cannot be told from the real ones.
-    likeness = table(fresh, "Likeness, seen")
-    low, high = likeness["Fréchet distance"]["interval"]
-    assert low < likeness["Fréchet distance"]["floor"] < high
-    assert "does not tell those drawn for held-out prompts from real ones" in fresh["summary"]
+        assert table(fresh, "Memorisation")[f"copies by pixels, {side} prompts"]["value"] < 0.05
+    assert fresh["summary"].count("(0.0 %, no sign of copying)") == 2
+    # And the distribution metrics show no difference from the real ones.
+    distances = table(fresh, "Distribution metrics, seen")
+    low, high = distances["Fréchet distance"]["interval"]
+    assert low < distances["Fréchet distance"]["floor"] < high
+    assert "real ones of the same prompts; no difference is shown (difference" in fresh["summary"]
+
+
+def test_a_perfect_model_reaches_the_ceiling(real):
+    """It gives the real pictures of the prompts, whose siblings must not stand in the reference."""
+    metas = [{"concept": i // 3, "family": "one"} for i in range(200)]
+    captions = [(f"picture {i}",) for i in range(200)]
+    cells = replace(real, pictures=replace(real.pictures, meta=metas, captions=captions), built_in="")
+
+    def draw(prompts, _seeds):
+        return real.pictures.pixels[[int(prompt.split()[1]) for prompt in prompts]]
+
+    model = EvaluatedModel("perfect", draw, {})
+    report = evaluate(model, cells, 60, features="raw")
+    for row in table(report, "Distribution metrics, held-out").values():
+        assert row["value"] == row["ceiling"]
+    assert "no difference is shown (difference 0," in report["summary"]
 
 
 def named(pictures):
@@ -151,84 +173,89 @@ def pairs(pictures):
     return zip(pictures.captions, pictures.meta, strict=True)
 
 
-def test_the_metadata_tell_what_the_baseline_shows(subject, real, judge):
-    report = evaluate(subject, replace(real, pictures=named(real.pictures)), 40, 0, judge)
-    assert "By their metadata the baseline's pictures show the right concept in 0 % of the prompts" in report["summary"]
-    assert "both in 0 %." in report["summary"]
-    assert {"concept R@1", "style", "concept and style"} <= set(table(report, "Words, held-out"))
-    assert "concept and style, model less baseline" in table(report, "Against the nearest-text baseline")
+def test_the_metadata_tell_what_the_baseline_shows(subject, real, clip_features):
+    report = evaluate(subject, replace(real, pictures=named(real.pictures)), 40, 0, clip_features)
+    assert (
+        "By their metadata, the baseline's pictures show the right concept in 0 % of the prompts" in report["summary"]
+    )
+    assert "both in 0 %; the CLIP counts both as right in " in report["summary"]
+    assert "real pictures of these prompts for another style, most often style " in report["summary"]
+    rows = table(report, "Comparison with the nearest-text baseline")
+    assert rows["baseline, concept and style, by its metadata"]["value"] == 0
+    assert rows["baseline, concept and style, by the CLIP"]["value"] > 0
+    assert {"concept R@1", "style", "concept and style"} <= set(table(report, "Prompt alignment, held-out"))
+    assert "concept and style, model less baseline" in table(report, "Comparison with the nearest-text baseline")
 
 
 def test_without_a_clip(subject, real):
     report = evaluate(subject, real, 24, features="raw")
     titles = [one["title"] for one in report["tables"]]
-    assert not any(title.startswith(("Words", "Against")) for title in titles)
-    assert "reduced pixels" in next(one["note"] for one in report["tables"] if one["title"].startswith("Likeness"))
+    assert not any(title.startswith(("Prompt alignment", "Comparison")) for title in titles)
+    assert "reduced pixels" in next(one["note"] for one in report["tables"] if one["title"].startswith("Distribution"))
     with pytest.raises(ValueError, match="give a CLIP"):
         evaluate(subject, real, 20)
 
 
-def test_with_nothing_held_out(subject, real, judge):
-    everything = replace(real, split=Split(np.arange(200), np.arange(0)), built_in="")
-    report = evaluate(subject, everything, 30, 0, judge)
-    assert [one["title"] for one in report["tables"]] == ["Words, seen prompts", "Likeness, seen prompts", "Memory"]
+def test_with_nothing_held_out(subject, real, clip_features):
+    everything = replace(real, split=HeldOutSplit(np.arange(200), np.arange(0)), built_in="")
+    report = evaluate(subject, everything, 30, 0, clip_features)
+    assert [one["title"] for one in report["tables"]] == [
+        "Prompt alignment, seen prompts",
+        "Distribution metrics, seen prompts",
+        "Memorisation",
+    ]
     assert report["summary"].startswith("Nothing is known to be held out")
-    assert "Flagged as copies, by pixels: 0 of 30 pictures for seen captions." in report["summary"]
-    assert list(table(report, "Memory")) == ["copies, by pixels, seen prompts", "copies, by CLIP, seen prompts"]
+    assert "Flagged as copies by pixels: 0 of 30 for seen prompts (0.0 %)." in report["summary"]
+    assert list(table(report, "Memorisation")) == ["copies by pixels, seen prompts", "copies by CLIP, seen prompts"]
     assert report["settings"]["prompts"] == {"seen": 30}
 
 
-def test_a_clip_that_knows_nothing_is_not_trusted(subject, real, judge):
-    summary = evaluate(subject, real, 40, 0, judge)["summary"]
+def test_a_clip_that_knows_nothing_is_not_trusted(subject, real, clip_features):
+    summary = evaluate(subject, real, 40, 0, clip_features)["summary"]
     assert "This CLIP hardly knows such pictures" in summary
 
 
-def test_a_handful_of_pictures(subject, real, judge):
-    few = replace(real, pictures=real.pictures.take(range(6)), split=Split(np.arange(4), np.array([4, 5])), built_in="")
-    report = evaluate(subject, few, 1000, 0, judge)
+def test_a_handful_of_pictures(subject, real, clip_features):
+    few = replace(
+        real, pictures=real.pictures.take(range(6)), split=HeldOutSplit(np.arange(4), np.array([4, 5])), built_in=""
+    )
+    report = evaluate(subject, few, 1000, 0, clip_features)
     assert report["settings"]["prompts"] == {"seen": 2, "held-out": 1}
-    assert not any(one["title"].startswith("Likeness") for one in report["tables"])
+    assert not any(one["title"].startswith("Distribution") for one in report["tables"])
 
 
-def test_captions_that_cannot_be_read_are_told_before_drawing(subject, real, judge):
+def test_captions_that_cannot_be_read_are_told_before_drawing(subject, real, clip_features):
     long = replace(real.pictures, captions=[("circle square " * 40,)] * len(real.pictures))
     with pytest.raises(UserError, match="too long for the CLIP"):
-        evaluate(replace(subject, draw=None), replace(real, pictures=long), 20, 0, judge)
+        evaluate(replace(subject, draw=None), replace(real, pictures=long), 20, 0, clip_features)
 
 
-def test_lines(subject, real, judge):
-    report = evaluate(subject, real, 60, 0, judge)
-    told = lines(report)
-    assert told[0] == "tiny on shapes"
-    assert told[-1] == report["summary"].splitlines()[-1]
+def test_lines(subject, real, clip_features):
+    report = evaluate(subject, real, 60, 0, clip_features)
+    lines = report_lines(report)
+    assert lines[0] == "tiny on shapes"
+    assert lines[-1] == report["summary"].splitlines()[-1]
     for name in ("caption R@1  ", "kernel distance  "):
-        rows = [line.split() for line in told if line.startswith(name)]
+        rows = [line.split() for line in lines if line.startswith(name)]
         assert len(rows) == 2
         assert all("to" in row for row in rows)
-    assert all("<" not in line and line == line.rstrip() for line in told)
-    heads = [line for line in told if "95 % interval" in line]
+    assert all("<" not in line and line == line.rstrip() for line in lines)
+    heads = [line for line in lines if "value  " in line]
     assert len(heads) == len(report["tables"])
 
 
-def test_small_evaluation(model, sampling, real, clip):
+def test_quick_evaluation(model, sampling, real, clip):
     rows = range(90, 110)
     model.train()
     try:
-        found = small_evaluation(model, real.pictures, clip, rows, sampling)
+        found = quick_evaluation(model, real.pictures, clip, rows, sampling)
         assert model.training
     finally:
         model.eval()
-    assert found == small_evaluation(model, real.pictures, clip, rows, sampling)
-    assert found != small_evaluation(model, real.pictures, clip, rows, sampling, seed=1)
-    assert found.kernel > 0.01
+    assert found == quick_evaluation(model, real.pictures, clip, rows, sampling)
+    assert found != quick_evaluation(model, real.pictures, clip, rows, sampling, seed=1)
+    assert found.kid > 0.01
     drawn = batch_drawer(model, sampling)([real.pictures.captions[row][0] for row in rows], range(20))
-    judge = ClipVectors(clip)
-    words = judge.of_words([real.pictures.captions[row][0] for row in rows])
-    assert found.clip_score == pytest.approx(100 * np.maximum((judge.of_pictures(drawn) * words).sum(1), 0).mean())
-
-
-def test_bits_of_transparent_pictures_are_finite(model):
-    pictures = shapes(3, 32, 4)
-    bound = bits_of(model)(pictures, [0, 1, 2])
-    assert np.isfinite(bound.total)
-    assert bound.total == bits_of(model)(pictures, [0, 1, 2]).total
+    features = ClipFeatures(clip)
+    texts = features.of_texts([real.pictures.captions[row][0] for row in rows])
+    assert found.clip_score == pytest.approx(100 * np.maximum((features.of_pictures(drawn) * texts).sum(1), 0).mean())

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unstir.evaluate.bootstrap import interval
-from unstir.evaluate.draws import picked, shuffled
-from unstir.evaluate.frechet import frechet
-from unstir.evaluate.jackknife import _student, jackknife
-from unstir.evaluate.kernel import kernel
-from unstir.evaluate.shares import share
+from unstir.evaluate.metrics.frechet_distance import frechet_distance
+from unstir.evaluate.metrics.kernel_distance import kernel_distance
+from unstir.evaluate.statistics.bootstrap import bootstrap_interval
+from unstir.evaluate.statistics.jackknife import _student, jackknife
+from unstir.evaluate.statistics.resampling import permutation, sample_with_replacement
+from unstir.evaluate.statistics.wilson import wilson_interval
 
 
 def mean(rows):
@@ -20,17 +20,17 @@ def mean(rows):
 
 
 def fd(a, b):
-    return frechet(a, b).value
+    return frechet_distance(a, b).value
 
 
 def test_draws_are_a_function_of_seed_and_stream():
-    assert np.array_equal(picked(10, 100, 1, 2), picked(10, 100, 1, 2))
-    assert not np.array_equal(picked(10, 100, 1, 2), picked(10, 100, 1, 3))
-    assert not np.array_equal(picked(10, 100, 1, 2), picked(10, 100, 2, 2))
-    assert np.array_equal(picked(10, 100, 1)[:50], picked(10, 50, 1))
+    assert np.array_equal(sample_with_replacement(10, 100, 1, 2), sample_with_replacement(10, 100, 1, 2))
+    assert not np.array_equal(sample_with_replacement(10, 100, 1, 2), sample_with_replacement(10, 100, 1, 3))
+    assert not np.array_equal(sample_with_replacement(10, 100, 1, 2), sample_with_replacement(10, 100, 2, 2))
+    assert np.array_equal(sample_with_replacement(10, 100, 1)[:50], sample_with_replacement(10, 50, 1))
     # Written down once: another NumPy must give the same.
-    assert picked(1000, 4, 7).tolist() == PICKED
-    assert shuffled(6, 7).tolist() == SHUFFLED
+    assert sample_with_replacement(1000, 4, 7).tolist() == PICKED
+    assert permutation(6, 7).tolist() == SHUFFLED
 
 
 PICKED = [872, 295, 420, 405]
@@ -39,62 +39,64 @@ SHUFFLED = [4, 1, 3, 2, 5, 0]
 
 @given(n=st.integers(1, 300), seed=st.integers(-5, 2**64 + 5))
 def test_draws_stay_in_range(n, seed):
-    assert sorted(shuffled(n, seed)) == list(range(n))
-    drawn = picked(n, 50, seed)
+    assert sorted(permutation(n, seed)) == list(range(n))
+    drawn = sample_with_replacement(n, 50, seed)
     assert drawn.min() >= 0
     assert drawn.max() < n
 
 
 def test_picks_are_even():
-    counts = np.bincount(picked(7, 70_000, 1), minlength=7)
+    counts = np.bincount(sample_with_replacement(7, 70_000, 1), minlength=7)
     assert abs(counts - 10_000).max() < 400
 
 
 def test_wilson_by_hand():
-    got = share(8, 10)  # the example that textbooks give
+    got = wilson_interval(8, 10)  # the example that textbooks give
     assert (got.low, got.high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
-    assert (share(0, 10).low, share(10, 10).high) == (0, 1)
-    assert share(0, 10).high == pytest.approx(1 - share(10, 10).low, rel=1e-12)
-    assert asdict(share(1, 4, chance=0.1))["chance"] == 0.1
+    assert (wilson_interval(0, 10).low, wilson_interval(10, 10).high) == (0, 1)
+    assert wilson_interval(0, 10).high == pytest.approx(1 - wilson_interval(10, 10).low, rel=1e-12)
+    assert asdict(wilson_interval(1, 4, chance=0.1))["chance"] == 0.1
 
 
 @given(total=st.integers(1, 500), part=st.floats(0, 1))
 def test_wilson_holds_the_share(total, part):
-    got = share(int(part * total), total)
+    got = wilson_interval(int(part * total), total)
     assert 0 <= got.low <= got.value <= got.high <= 1
 
 
 @pytest.mark.parametrize(("right", "total"), [(-1, 3), (4, 3), (0, 0)])
 def test_no_share(right, total):
-    with pytest.raises(ValueError, match="is no share"):
-        share(right, total)
+    with pytest.raises(ValueError, match="is not a proportion"):
+        wilson_interval(right, total)
 
 
 def test_the_bootstrap_of_a_mean():
     rows = np.random.default_rng(0).normal(3, 2, 400)
-    got = interval(mean, [rows], resamples=2000)
+    got = bootstrap_interval(mean, [rows], resamples=2000)
     error = rows.std() / 20
     assert got.value == rows.mean()
     assert got.low == pytest.approx(rows.mean() - 1.96 * error, abs=0.1 * error)
     assert got.high == pytest.approx(rows.mean() + 1.96 * error, abs=0.1 * error)
-    assert got == interval(mean, [rows], resamples=2000)
-    assert got != interval(mean, [rows], resamples=2000, seed=1)
+    assert got == bootstrap_interval(mean, [rows], resamples=2000)
+    assert got != bootstrap_interval(mean, [rows], resamples=2000, seed=1)
 
 
 def test_the_bootstrap_covers():
     rng = np.random.default_rng(0)
-    held = [(got := interval(mean, [rng.exponential(size=100)], 200)).low <= 1 <= got.high for _ in range(300)]
+    held = [
+        (got := bootstrap_interval(mean, [rng.exponential(size=100)], 200)).low <= 1 <= got.high for _ in range(300)
+    ]
     assert 0.89 <= np.mean(held) <= 0.97
 
 
 def test_rows_of_a_group_are_drawn_together():
     rows = np.repeat(np.random.default_rng(0).normal(size=50), 8)
     ids = np.repeat([f"prompt {i}" for i in range(50)], 8)
-    alone, together = interval(mean, [rows]), interval(mean, [rows], groups=[ids])
+    alone, together = bootstrap_interval(mean, [rows]), bootstrap_interval(mean, [rows], groups=[ids])
     # Eight copies are no more evidence than one.
     assert (together.high - together.low) / (alone.high - alone.low) == pytest.approx(np.sqrt(8), rel=0.1)
     seen = []
-    interval(lambda kept: seen.append(kept) or 0.0, [ids], 3, groups=[ids])
+    bootstrap_interval(lambda kept: seen.append(kept) or 0.0, [ids], 3, groups=[ids])
     for kept in seen:
         assert len(kept) == 400
         assert all(count % 8 == 0 for count in np.unique(kept, return_counts=True)[1])
@@ -102,7 +104,7 @@ def test_rows_of_a_group_are_drawn_together():
 
 def test_two_sets_are_drawn_independently():
     seen = []
-    interval(lambda a, b: seen.append((a, b)) or 0.0, [np.arange(30), np.arange(30)], 5)
+    bootstrap_interval(lambda a, b: seen.append((a, b)) or 0.0, [np.arange(30), np.arange(30)], 5)
     assert all(not np.array_equal(a, b) for a, b in seen[:-1])
 
 
@@ -145,7 +147,7 @@ def test_the_jackknife_covers_a_frechet_distance():
 
 def test_why_the_bootstrap_is_not_for_distances():
     a, b = (np.random.default_rng(i).normal(size=(60, 32)) for i in range(2))
-    got = interval(fd, [a, b], 50)
+    got = bootstrap_interval(fd, [a, b], 50)
     assert got.low > got.value  # it does not even hold the value
 
 
@@ -163,8 +165,8 @@ def test_the_jackknife_covers_with_more_dimensions_than_rows_and_between_equals(
 
 def test_the_jackknife_of_a_kernel_distance_with_groups():
     a, b = np.random.default_rng(0).normal(size=(80, 4)), np.random.default_rng(1).normal(size=(60, 4)) + 0.3
-    alone = jackknife(lambda x, y: kernel(x, y).value, [a, b], 10)
-    assert alone == jackknife(lambda x, y: kernel(x, y).value, [a, b], 10)
+    alone = jackknife(lambda x, y: kernel_distance(x, y).value, [a, b], 10)
+    assert alone == jackknife(lambda x, y: kernel_distance(x, y).value, [a, b], 10)
     assert alone.low < alone.value < alone.high
     seen = []
     ids = np.repeat(np.arange(20), 4)
@@ -175,12 +177,12 @@ def test_the_jackknife_of_a_kernel_distance_with_groups():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: interval(mean, [np.zeros(0)]), "without a row"),
-        (lambda: interval(mean, []), "for 0 sets"),
-        (lambda: interval(mean, [np.zeros(3)], resamples=1), "resamples >= 2"),
-        (lambda: interval(mean, [np.zeros(3)], level=1.0), "level < 1"),
-        (lambda: interval(mean, [np.zeros(3)], groups=[[1, 2]]), r"must be \(3,\)"),
-        (lambda: interval(mean, [np.zeros(3)], groups=[None, None]), "2 lists of groups for 1 sets"),
+        (lambda: bootstrap_interval(mean, [np.zeros(0)]), "without rows"),
+        (lambda: bootstrap_interval(mean, []), "for 0 sets"),
+        (lambda: bootstrap_interval(mean, [np.zeros(3)], resamples=1), "resamples >= 2"),
+        (lambda: bootstrap_interval(mean, [np.zeros(3)], level=1.0), "level < 1"),
+        (lambda: bootstrap_interval(mean, [np.zeros(3)], groups=[[1, 2]]), r"must be \(3,\)"),
+        (lambda: bootstrap_interval(mean, [np.zeros(3)], groups=[None, None]), "2 lists of groups for 1 sets"),
         (lambda: jackknife(mean, [np.zeros(9)], blocks=10), "cannot be cut into 10 blocks"),
         (lambda: jackknife(mean, [np.zeros(9)], blocks=4), "blocks >= 5"),
     ],

@@ -6,24 +6,32 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.drawing import BATCH, draw_batches
 from experiments.icons_guidance import COARSE, SETTINGS, Setting, coarse, denoiser
+from experiments.icons_layout import KIND as LAYOUT
 from experiments.icons_layout import Reader, right, with_reader
 from experiments.icons_skills import mended
+from experiments.icons_step_distillation import STRIDES, TEACHER, all_paths
+from experiments.icons_styles import KIND as STYLES
 from experiments.icons_styles import Batch, StyleJudge, guesses, table
-from tests.train.test_begin import RECIPE, things
+from tests.scenes.test_source import RECIPE, things
+from unstir.models.generative import final
 from unstir.models.pixels import to_model
 from unstir.nn.init import initialise
 from unstir.scenes.batches import BatchPlanner, drawings_of
 from unstir.scenes.planner import SceneMix
+from unstir.settings import DiffusionSettings
+from unstir.train.batches import BatchSource
 from unstir.train.config import TrainConfig
-from unstir.train.loop import Run, train
+from unstir.train.loop import train
 from unstir.train.new_run import new_model
-from unstir.train.samples import averaged
+from unstir.train.run import Run
 
 
 @pytest.fixture(scope="module")
 def model():
-    return new_model(replace(RECIPE, vocabulary=400, length=24, train=replace(RECIPE.train, scenes=False)), things())
+    text = replace(RECIPE.model.text, vocabulary=400, length=24)
+    return new_model(replace(RECIPE, model=replace(RECIPE.model, text=text), source=None), things())
 
 
 def test_a_reader_learns_from_captions_alone(model, tmp_path):
@@ -31,13 +39,13 @@ def test_a_reader_learns_from_captions_alone(model, tmp_path):
     reader = Reader(with_reader(model))
     before = {name: value.clone() for name, value in model.named_parameters()}
     config = TrainConfig(images=3_200, batch_size=32, muon_lr=0.02, adamw_lr=3e-3, warmup=320, sample_every=10**9)
-    config = replace(config, scenes=SceneMix(0, 0, 1, 0, 0, 0))
+    mix = SceneMix(0, 0, 1, 0, 0, 0)
     drawings = drawings_of(things())
-    planner = BatchPlanner(drawings, np.arange(6), reader.model.tokenizer, 24, config)
+    planner = BatchPlanner(drawings, np.arange(6), reader.model.tokenizer, 24, mix, 32, caption_dropout=0.1)
     blind = right(reader, planner, 2)
-    run = Run(tmp_path, reader, things(), config, planner.at)
+    run = Run(tmp_path, reader, things(), config, BatchSource(planner.at), LAYOUT)
     list(train(run))
-    with averaged(run) as taught:
+    with run.evaluating() as taught:
         named, halves = right(taught, planner, 2)
         assert halves > 0.9 > blind[1]
         assert named > 0.97
@@ -89,7 +97,7 @@ def test_the_judge_of_style_learns_and_tells(tmp_path, capsys):
         rows = np.arange(images_seen, images_seen + 16) % 32
         return Batch(to_model(torch.from_numpy(pixels[rows])), torch.from_numpy(style[rows]))
 
-    run = Run(tmp_path, judge, None, config, batch)
+    run = Run(tmp_path, judge, None, config, BatchSource(batch), STYLES)
     while run.images_seen < config.images:
         run.step()
     got = guesses(run.model, pixels[32:])
@@ -101,3 +109,24 @@ def test_the_judge_of_style_learns_and_tells(tmp_path, capsys):
 def test_captions_are_mended_as_the_command_mends_them():
     assert mended("RED APLE, noto", ["red", "apple", "noto"]) == "RED apple, noto"
     assert mended("RED APLE, noto", []) == "RED APLE, noto"
+
+
+def test_batches_are_drawn_as_the_model_draws_them(model):
+    settings, count = DiffusionSettings(steps=2), BATCH + 3
+    prompts, seeds = ["a red disc", "two red discs"] * count, range(7, 7 + count)
+    pixels = draw_batches(model, prompts[:count], seeds, settings)
+    assert pixels.shape == (count, 16, 16, 4)
+    last = final(model.draw(prompts[BATCH:count], seeds[BATCH:], settings, exact=False))
+    assert np.array_equal(pixels[BATCH:], last)
+    other = draw_batches(model, prompts[:count], seeds, settings, lambda denoise: lambda *at: -denoise(*at))
+    assert not np.array_equal(other, pixels)
+
+
+def test_paths_are_the_teachers_steps_and_are_kept(model, tmp_path):
+    said = ["a red disc", "two red discs", "an orange disc"]
+    marks = all_paths(model, said, tmp_path)
+    assert marks.shape == (3, STRIDES + 1, *model.shape)
+    steps = list(model.sample(model.encode(said), range(10**6, 10**6 + 3), TEACHER, exact=False))
+    want = torch.stack([*(step.xt for step in steps[:: TEACHER.steps // STRIDES]), steps[-1].x0], dim=1)
+    assert torch.equal(marks, want.half())
+    assert torch.equal(all_paths(None, said, tmp_path), marks)

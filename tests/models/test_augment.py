@@ -1,4 +1,4 @@
-"""Pictures moved, turned and resized by exactly what the dials say."""
+"""Pictures shifted, rotated and scaled by exactly what the arguments say."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from unstir.models.augment import JITTER_PARAMETERS, jitter
 
 
 def dials(**values):
-    """Neutral dials for one picture: size 1, no turn, no shift, where not said otherwise."""
+    """Random numbers for one picture under which it does not change, but for those given."""
     names = ("scale", "turn", "right", "down")
     neutral = {"scale": 0.2 / 0.35, "turn": 0.5, "right": 0.5, "down": 0.5}
     return torch.tensor([[(neutral | values)[name]] for name in names])

@@ -169,7 +169,7 @@ def test_the_model_computes_these_losses(loss):
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
 def test_a_caption_that_is_also_true_is_no_negative(loss):
-    """Caption 0 also fits picture 1: neither loss minds how near the two are, in either direction."""
+    """Caption 0 also fits picture 1: neither loss depends on their cosine, in either direction."""
     captions = torch.eye(6)  # so that the cosine of caption i and picture j is pictures[j, i], to differentiate by
     pictures = F.normalize(torch.randn(6, 6, generator=rng()), dim=1).requires_grad_()
     same = torch.eye(6, dtype=torch.bool)

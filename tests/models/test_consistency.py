@@ -1,6 +1,8 @@
-"""Consistency distillation: what is compared with what, what learns, and that few steps come nearer to many."""
+"""Consistency tuning: what is compared with what, what learns, and that few steps come nearer to many."""
 
+import pytest
 import torch
+from torch import nn
 
 from unstir.diffusion.denoiser import noised
 from unstir.models.consistency import HUBER, Consistency, empty_prompt
@@ -31,11 +33,11 @@ def batch(model, count=6):
 
 def test_from_the_last_level_the_target_is_the_guided_teacher():
     model = tiny()
-    distilled = Consistency(tiny(), model, guidance_scale=2.0, steps=8)
+    tuned = Consistency(tiny(), model, guidance_scale=2.0, steps=8)
     given = batch(model)
     eps = torch.randn(given.x0.shape, generator=torch.manual_seed(4))
     n = torch.ones(6, dtype=torch.long)
-    loss = distilled.loss_at(given, n, eps)
+    loss = tuned.loss_at(given, n, eps)
     t = n / 8
     xt = noised(given.x0, eps, t, model.schedule)
     words, null = model.text(given.ids), model.text(empty_prompt(given.ids))
@@ -47,12 +49,12 @@ def test_from_the_last_level_the_target_is_the_guided_teacher():
 
 
 def test_only_the_students_network_learns():
-    distilled = Consistency(tiny(), tiny(), guidance_scale=2.0)
-    ((name, loss),) = distilled.losses(batch(distilled.student), torch.Generator().manual_seed(0))
+    tuned = Consistency(tiny(), tiny(), guidance_scale=2.0)
+    ((name, loss),) = tuned.losses(batch(tuned.student), torch.Generator().manual_seed(0))
     loss.backward()
     assert name == "main"
-    assert all(p.grad is not None for p in distilled.student.network.parameters())
-    others = [*distilled.teacher.parameters(), *distilled.student.text.parameters()]
+    assert all(p.grad is not None for p in tuned.student.network.parameters())
+    others = [*tuned.teacher.parameters(), *tuned.student.text.parameters()]
     assert all(p.grad is None and not p.requires_grad for p in others)
 
 
@@ -62,33 +64,55 @@ def test_the_empty_text_is_the_start_token_alone():
     assert torch.equal(empty_prompt(ids)[0], ids[1])
 
 
-def test_distillation_makes_one_step_choose():
-    """Two pictures go by one name. In one step a diffusion model draws their mean; distilled, it draws one of them."""
-    teacher = tiny(1)
-    pictures = torch.stack([sign * torch.ones(3, 8, 8) for sign in (-0.8, 0.8)])
-    data = Batch(pictures.repeat(8, 1, 1, 1), teacher.tokenize(["a red disc"] * 16))
-    rng = torch.Generator().manual_seed(0)
+STEPS, SIZE, COUNT = 8, 0.8, 32
 
-    def learn(model, parameters, steps):
-        optimiser = torch.optim.Adam(parameters, 2e-3)
-        falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.02, steps)
-        for _ in range(steps):
-            ((_, loss),) = model.losses(data, rng)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            falling.step()
 
-    def undecided(model):
-        prompts = ["a red disc"] * 16
-        *_, last = model.sample(model.encode(prompts), range(16), DiffusionSettings(1, "ddim", 1.0))
-        return (last.x0.mean((1, 2, 3)).abs() - 0.8).abs().mean().item()
+class TwoPictures(nn.Module):
+    """The exact denoiser of data that are all SIZE or all -SIZE, with a factor for each time that training may change.
 
-    learn(teacher, teacher.parameters(), 300)
-    student = tiny(1)
-    student.load_state_dict(teacher.state_dict())
-    before = undecided(student)
-    distilled = Consistency(student, teacher, guidance_scale=1.0, steps=4)
-    learn(distilled, student.network.parameters(), 300)
-    assert before > 0.2
-    assert undecided(student) < 0.4 * before
+    For these data E[x0 | xt] = SIZE·tanh(alpha·SIZE·sum(xt)/sigma²).
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.log_factor = nn.Parameter(torch.zeros(STEPS + 1))
+
+    def forward(self, x, level, words):
+        t = torch.sigmoid(-level / 2)[:, None, None, None]  # of the flow schedule
+        alpha, sigma = 1 - t, t
+        xt = x * (alpha.square() * 0.5**2 + sigma.square()).sqrt()  # a NetworkDenoiser scales its input
+        factor = self.log_factor[(t * STEPS).round().long()].exp()
+        decided = alpha * SIZE * xt.sum((1, 2, 3), keepdim=True) / sigma.square()
+        return (SIZE * torch.tanh(factor * decided)).expand_as(x)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_one_step_of_the_student_leads_where_many_of_the_teacher_do(seed):
+    """Two pictures have one caption. In one step the teacher draws about their mean, the student one of the two."""
+    teacher, student = tiny(), tiny()
+    teacher.network, student.network = TwoPictures(), TwoPictures()
+    shape, prompt = (3, 2, 2), "a red disc"
+
+    def drawn(model, steps):
+        seeds = range(COUNT)
+        *_, last = model.sample(
+            shape, model.encode([prompt] * COUNT), seeds, DiffusionSettings(steps, "ddim", guidance_scale=1.0)
+        )
+        return last.x0
+
+    signs = torch.tensor([-1.0, 1.0]).repeat(COUNT // 2)[:, None, None, None]
+    data = Batch((SIZE * signs).expand(COUNT, *shape), teacher.tokenize([prompt] * COUNT))
+    distillation = Consistency(student, teacher, guidance_scale=1.0, steps=STEPS)
+    optimiser = torch.optim.Adam(student.network.parameters(), 0.1)
+    rng = torch.Generator().manual_seed(seed)
+    ends = drawn(teacher, STEPS)
+    assert (ends.abs() - SIZE).abs().max() < 0.01, "the teacher's trajectory ends at one of the two"
+    before = (drawn(student, 1) - ends).abs().mean().item()
+    for _ in range(150):
+        ((_, loss),) = distillation.losses(data, rng)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    after = (drawn(student, 1) - ends).abs().mean().item()
+    assert before > 0.6
+    assert after < 0.1

@@ -425,7 +425,7 @@ def test_the_loss_of_a_model_with_a_layout_predictor():
     apart[:, 1], apart[:, 3] = torch.tensor([0.25, 0.5, 0.5]), torch.tensor([0.75, 0.5, 0.5])
     ((_, without),) = plain.losses(batch._replace(layout=apart), torch.Generator().manual_seed(1))
     assert without == one, "a model that predicts no layout when it draws must not learn by one"
-    assert model.condition(batch._replace(layout=apart)).where is apart
+    assert model.condition(batch._replace(layout=apart)).layout is apart
     error = layout_loss(model.predict_layout(batch.ids), layout)
     assert other.item() == pytest.approx((one + error).item())
     other.backward()
@@ -441,16 +441,16 @@ def test_patches_attend_where_things_lie(network):
     plain.load_state_dict({name: value for name, value in model.state_dict().items() if not name.startswith("layout.")})
     xt, t = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3)), torch.tensor([0.7])
     words = plain.encode(["a circle left of a square"])
-    assert words.where is None
+    assert words.layout is None
     want = plain.denoiser()(xt, t, words)
-    where = torch.full((1, 12, 3), float("nan"))
-    assert torch.equal(model.denoiser()(xt, t, words._replace(where=where)), want)
-    where[:, 1:3], where[:, 5:7] = torch.tensor([0.5, 0.5, 0.9]), torch.tensor([0.52, 0.5, 0.9])
-    assert torch.equal(model.denoiser()(xt, t, words._replace(where=where)), want)
-    where[:, 1:3], where[:, 5:7] = torch.tensor([0.25, 0.5, 0.5]), torch.tensor([0.75, 0.5, 0.5])
-    beside = model.denoiser()(xt, t, words._replace(where=where))
-    where[:, 1:3], where[:, 5:7] = where[:, 5:7].clone(), where[:, 1:3].clone()
-    swapped = model.denoiser()(xt, t, words._replace(where=where))
+    layout = torch.full((1, 12, 3), float("nan"))
+    assert torch.equal(model.denoiser()(xt, t, words._replace(layout=layout)), want)
+    layout[:, 1:3], layout[:, 5:7] = torch.tensor([0.5, 0.5, 0.9]), torch.tensor([0.52, 0.5, 0.9])
+    assert torch.equal(model.denoiser()(xt, t, words._replace(layout=layout)), want)
+    layout[:, 1:3], layout[:, 5:7] = torch.tensor([0.25, 0.5, 0.5]), torch.tensor([0.75, 0.5, 0.5])
+    beside = model.denoiser()(xt, t, words._replace(layout=layout))
+    layout[:, 1:3], layout[:, 5:7] = layout[:, 5:7].clone(), layout[:, 1:3].clone()
+    swapped = model.denoiser()(xt, t, words._replace(layout=layout))
     assert not torch.allclose(beside, want, atol=1e-4)
     assert not torch.allclose(beside, swapped, atol=1e-4)
 
@@ -460,11 +460,11 @@ def test_the_layout_is_predicted_from_the_words():
     with torch.no_grad():
         model.layout.out.bias[0] = 1.0
     words = model.encode(["a circle left of a square", "two green triangles"])
-    assert words.where.shape == (2, 12, 3)
+    assert words.layout.shape == (2, 12, 3)
     alone = model.encode(["two green triangles"])
     assert torch.equal(
-        words.where[1:],
-        alone.where,
+        words.layout[1:],
+        alone.layout,
     )
     found = model.predict_layout(model.tokenize(["two green triangles"]))
-    assert torch.equal(alone.where.isnan().any(-1), found[..., 0] < 0)
+    assert torch.equal(alone.layout.isnan().any(-1), found[..., 0] < 0)

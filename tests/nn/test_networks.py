@@ -327,7 +327,7 @@ def test_sinusoids():
 
 
 @pytest.mark.parametrize("config", [DIT, UNET], ids=["dit", "unet"])
-def test_a_tiny_network_learns_two_pictures_by_heart(config):
+def test_a_tiny_network_memorises_two_pictures(config):
     net = network(config)
     initialise(net, 0)
     given = words(2)
@@ -363,7 +363,7 @@ def test_text_does_not_depend_on_what_lies_in_padding():
     assert not torch.equal(before.pooled[1], after.pooled[1])  # that row has real tokens there
 
 
-def test_text_reads_every_real_token_and_its_place():
+def test_text_reads_every_real_token_and_its_position():
     net = stirred(TextEncoder(TEXT))
     base = net(torch.tensor([[1, 7, 9, 0, 0, 0, 0, 0]])).pooled
     for other in ([1, 9, 7, 0, 0, 0, 0, 0], [1, 7, 8, 0, 0, 0, 0, 0], [1, 7, 9, 9, 0, 0, 0, 0]):
@@ -375,11 +375,11 @@ def test_pooled_is_the_mean_over_real_tokens():
     torch.testing.assert_close(got.pooled[0], got.tokens[0, :3].mean(0))
 
 
-def test_words_join_split_and_repeat():
+def test_text_encodings_join_split_and_repeat():
     one, two = words(2, seed=1), words(3, seed=2)
     joined = one.join(two)
     assert [part.shape[0] for part in joined[:3]] == [5, 5, 5]
-    assert joined.where is None
+    assert joined.layout is None
     for i, (source, row) in enumerate([(one, 0), (one, 1), (two, 0), (two, 1), (two, 2)]):
         for got, expected in zip(joined.one(i)[:3], source.one(row)[:3], strict=True):
             assert torch.equal(got, expected)

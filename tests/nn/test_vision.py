@@ -1,4 +1,4 @@
-"""The two encoders of CLIP, against Hugging Face's and against what they promise."""
+"""The two encoders of CLIP, against Hugging Face's and against their formulas."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from unstir.nn.clip_text import ClipText, ClipTextConfig
 from unstir.nn.init import initialise
-from unstir.nn.pre_norm_block import BiasedAttention, PreNormBlock, activation
+from unstir.nn.pre_norm_block import PreNormBlock, SelfAttention, activation
 from unstir.nn.vision import VisionConfig, VisionTransformer
 
 VISION = VisionConfig(size=16, channels=4, patch=4, width=32, depth=2, heads=2, mlp=48)
@@ -48,7 +48,7 @@ def test_pictures_become_vectors(pool):
 
 @pytest.mark.parametrize("pool", ["class", "mean"])
 def test_pictures_differ_from_the_start(pool):
-    """Or a contrastive loss has nothing to pull apart."""
+    """Otherwise a contrastive loss has no gradient."""
     net = VisionTransformer(replace(VISION, pool=pool))
     initialise(net, 0)
     out = F.normalize(net(pictures(VISION)), dim=-1)
@@ -90,7 +90,7 @@ def test_activations():
 
 
 def test_attention_against_its_formula():
-    module = stirred(BiasedAttention(16, 2))
+    module = stirred(SelfAttention(16, 2))
     x = torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(0))
     q, k, v = F.linear(x, module.qkv.weight, module.qkv.bias).split(16, dim=-1)
     heads = []
@@ -106,9 +106,9 @@ def test_one_token_alone_is_that_of_the_whole_row(causal):
     """With the same gradients."""
     block = stirred(PreNormBlock(16, 2, 24, "gelu", causal))
     x = torch.randn(3, 6, 16, generator=torch.Generator().manual_seed(0))
-    place = torch.tensor([0, 5, 2])
-    mask = None if causal else torch.zeros(3, 6).masked_fill(torch.arange(6) > 4, -1e4)[:, None, None]
-    one, other = block(x, mask, place), block(x, mask)[range(3), place]
+    token = torch.tensor([0, 5, 2])
+    bias = None if causal else torch.zeros(3, 6).masked_fill(torch.arange(6) > 4, -1e4)[:, None, None]
+    one, other = block(x, bias, token), block(x, bias)[range(3), token]
     assert one.shape == (3, 16)
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
     gradients = [torch.autograd.grad(out.square().sum(), list(block.parameters())) for out in (one, other)]
@@ -119,7 +119,7 @@ def test_one_token_alone_is_that_of_the_whole_row(causal):
 IDS = torch.tensor([[1, 7, 9, END, 0, 0, 0, 0], [1, 3, 4, 5, 6, 7, 8, END], [2, END, 4, 4, END, 0, 0, 0]])
 
 
-def test_words_without_look_ahead():
+def test_causal_text_sees_no_later_token():
     net = stirred(ClipText(replace(TEXT, causal=True, pool="first_end", end=END)))
     out = net(IDS)
     assert out.shape == (3, 32)
@@ -136,7 +136,7 @@ def test_words_without_look_ahead():
     assert torch.equal(by_argmax(IDS), out)
 
 
-def test_words_do_not_depend_on_padding():
+def test_text_does_not_depend_on_padding():
     net = stirred(ClipText(TEXT))
     out = net(IDS)
     torch.testing.assert_close(net(IDS[2:, :5]), out[2:], rtol=1e-5, atol=1e-6)
@@ -144,9 +144,9 @@ def test_words_do_not_depend_on_padding():
         net.embed.weight[0] = 30.0
     assert torch.equal(net(IDS), out)
     # And every real token is read, also from behind.
-    for place in range(4):
+    for position in range(4):
         changed = IDS.clone()
-        changed[0, place] = 20
+        changed[0, position] = 20
         assert (net(changed) - out)[0].abs().max() > 1e-3
 
 
@@ -223,7 +223,7 @@ def test_padding_costs_nothing_and_changes_nothing(causal, pool, monkeypatch):
     widths = []
     net.embed.register_forward_hook(lambda _, given, __: widths.append(given[0].shape[1]))
     got = net(short), net(IDS)[[0, 2]]
-    monkeypatch.setattr(ClipText, "_seen", lambda self, ids, place: ids.shape[1])
+    monkeypatch.setattr(ClipText, "_used_length", lambda self, ids, token: ids.shape[1])
     whole = net(short)
     assert widths == [4 if causal and pool != "mean" else 5, 8, 8]
     for one in got:

@@ -1,6 +1,7 @@
 """A run with a budget ends by the clock, whatever the machine does; and its decisions can be replayed."""
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_a_steady_machine_ends_on_time():
     peak = factors[20 : int(0.6 * len(factors))]
     assert set(peak) == {1.0}
     cooling = factors[int(0.75 * len(factors)) :]
-    assert all(a >= b for a, b in zip(cooling, cooling[1:], strict=False))
+    assert all(a >= b for a, b in pairwise(cooling))
     assert factors[0] == pytest.approx(BATCH / 100), "warm-up"
 
 
@@ -65,7 +66,7 @@ def test_decisions_are_few_and_join():
     assert 1 < len(schedule.decisions) <= DECISIONS
     starts = [one.start for one in schedule.decisions]
     assert starts == sorted(starts)
-    for before, after in zip(schedule.decisions, schedule.decisions[1:], strict=False):
+    for before, after in pairwise(schedule.decisions):
         left = (before.end - after.start) / (before.end - before.start)
         assert after.factor == pytest.approx(before.factor * left)
 

@@ -19,6 +19,7 @@ from unstir.cli.results_output import (
 )
 from unstir.errors import UserError
 from unstir.request import checked_device
+from unstir.text.prompt import check_prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -264,10 +265,10 @@ def _or_user_error(run: Callable[[], T]) -> T:
 
 
 def _check_texts(option: str, texts: Sequence[str]) -> None:
-    """Refuse empty texts, and texts that are not valid UTF-8."""
+    """Refuse empty texts, texts that are too long, and texts that are not valid UTF-8."""
     for text in texts:
-        # Bytes on the command line that are not UTF-8 arrive as lone surrogates.
-        if not text.strip() or any("\ud800" <= letter <= "\udfff" for letter in text):
+        check_prompt(text, option)
+        if not text.strip():
             raise UserError(f"{option} needs a text, got {text.encode(errors='backslashreplace').decode()!r}")
 
 

@@ -13,6 +13,7 @@ from unstir.cli.progress import bar, say
 from unstir.cli.setting_options import given, setting_options
 from unstir.errors import UserError
 from unstir.request import Request, draw, open_model, request_of
+from unstir.text.prompt import check_prompt
 from unstir.text.vocabulary import correct_spelling, unknown_word_notes, unknown_words, words_of
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def generate(
         The same as --no-spellcheck.
     """
     _check(n, clip_guidance, out)
-    _check_text(prompt, str(getattr(settings, "negative", None) or ""))
+    check_prompt(prompt)
+    check_prompt(getattr(settings, "negative", None) or "", "the negative prompt")
     if seed is None:
         seed = secrets.randbelow(2**31)
     chosen = given(settings)
@@ -102,11 +104,12 @@ def _draw(
     pictures = []
     with bar("drawing", len(requests)) as progress:
         for i, request in enumerate(requests):
-            frames, scores = [], []
+            frames: list[tuple[Any, Any, float | None]] = []
+            scores: list[float] = []
             for frame in draw(loaded, [request], scorer):
                 if trace:
                     state = frame.state
-                    frames.append((frame.picture[0] if state is None else state[0], frame.picture[0]))
+                    frames.append((frame.picture[0] if state is None else state[0], frame.picture[0], frame.t))
                 if score:
                     scores.append(score(frame.picture))
                 progress(i + (frame.i + 1) / frame.total, f"picture {i + 1} of {len(requests)}")
@@ -139,12 +142,6 @@ def _check(n: int, clip_guidance: float, out: Path) -> None:
         raise UserError(f"--clip-guidance must be a finite number, got {clip_guidance}")
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; name a folder")
-
-
-def _check_text(*texts: str) -> None:
-    """Refuse what is no text: bytes on the command line that are not UTF-8 arrive as half surrogate pairs."""
-    if any("\ud800" <= letter <= "\udfff" for text in texts for letter in text):
-        raise UserError("the prompt is not valid UTF-8; write it again")
 
 
 def _scorer(
@@ -209,12 +206,15 @@ def _write_sheet(out: Path, requests: list[Request], pictures: "list[NDArray[np.
     print(path)
 
 
-def _write_trace(path: Path, frames: list[Any], scores: list[float] | None) -> None:
+def _write_trace(path: Path, frames: list[tuple[Any, Any, float | None]], scores: list[float] | None) -> None:
     from unstir.image.filmstrip import animate, film_strip, trace_frames
     from unstir.image.png import save_png
 
     strip, moving = path.with_name(f"{path.stem}-trace.png"), path.with_name(f"{path.stem}-trace.webp")
-    scale = max(1, 96 // frames[0][0].shape[0])
-    save_png(strip, film_strip(frames, scale=scale, values=scores, value_label="CLIP"))
-    animate(moving, trace_frames(frames), scale=2 * scale)
+    pairs = [(state, picture) for state, picture, _ in frames]
+    times = [t for *_, t in frames if t is not None]
+    scale = max(1, 96 // pairs[0][0].shape[0])
+    shown = times if len(times) == len(frames) else None
+    save_png(strip, film_strip(pairs, scale=scale, values=scores, value_label="CLIP", times=shown))
+    animate(moving, trace_frames(pairs), scale=2 * scale)
     print(strip, moving, sep="\n")

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from unstir.data.pictures import Pictures
+from unstir.diffusion.philox import keyed_permutation
 from unstir.errors import UserError
 
 NATIVE = 8
@@ -59,7 +60,7 @@ def _part(n: int, part: str) -> npt.NDArray[np.int64]:
     """The sorted indices of a part. NumPy guarantees raw Philox numbers, so the split stays the same."""
     if part == "all":
         return np.arange(n, dtype=np.int64)
-    shuffled = np.argsort(np.random.Philox(key=_SPLIT_SEED).random_raw(n), kind="stable")
+    shuffled = keyed_permutation(n, _SPLIT_SEED)
     first = round(n * _TEST_SHARE)
     return np.sort(shuffled[:first] if part == "test" else shuffled[first:]).astype(np.int64)
 

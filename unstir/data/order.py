@@ -5,6 +5,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from unstir.diffusion.philox import keyed_permutation
+
 ORDER, CAPTION, NOISE, VALIDATION = range(4)
 """What a seed is mixed with, so that numbers drawn for different purposes have nothing in common."""
 
@@ -30,8 +32,6 @@ def order(n: int, seed: int, images_seen: int, count: int) -> npt.NDArray[np.int
 
 @lru_cache(maxsize=4)
 def _permutation(n: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """A permutation of n, by sorting raw Philox words: NumPy promises those, not `permutation`, never to change."""
-    philox = np.random.Philox(key=np.array([seed % 2**64, epoch % 2**64], dtype=np.uint64))
-    permutation = np.argsort(philox.random_raw(n), kind="stable").astype(np.int64)
+    permutation = keyed_permutation(n, seed, epoch)
     permutation.setflags(write=False)  # it is shared by the cache
     return permutation

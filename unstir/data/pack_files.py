@@ -9,7 +9,7 @@ import fcntl
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from unstir.files import replacing, reserve, write_error
 
 PIXELS, LISTING = "pixels.npy", "pictures.jsonl"
 _START = 128
-_CHUNK = 256
+_CHUNK = 64
 
 
 @contextmanager
@@ -37,8 +37,9 @@ def new_pack(where: Path, count: int, height: int, width: int, channels: int | N
     with replacing(where / LISTING) as listing, replacing(where / PIXELS) as pixels:
         # Without buffers, closing a file of a full disk cannot raise a second error.
         with open(pixels, "rb+", buffering=0) as file, open(listing, "rb+", buffering=0) as lines:
-            for locked in (file, lines):
-                fcntl.flock(locked, fcntl.LOCK_EX)  # as long as this process lives
+            with suppress(OSError):  # some file systems have no locks
+                for locked in (file, lines):
+                    fcntl.flock(locked, fcntl.LOCK_EX)  # until it is closed, or the process is killed
             writer = PackWriter(where / PIXELS, file, lines, (count, height, width, channels or 3), channels is None)
             yield writer
             writer.finish()

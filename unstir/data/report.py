@@ -89,7 +89,7 @@ class Report:
             ("Opaque, and the square crop leaves out more than a fifth", self.oblong.count, self.oblong),
         )
         return [
-            f"Shorter side {least} to {most} pixels, median {median}: enough for training at {self.suggested_size()}.",
+            f"Shorter side {least} to {most} pixels, median {median}; suggested training size {self.suggested_size()}.",
             f"{self.transparent} of {self.usable} pictures are transparent.",
             f"Captions have {few} to {many} words, median {typical}; {self.distinct_words} distinct words.",
             *(f"{what}: {count}{keys and f' ({keys})'}." for what, count, keys in noticed if count),
@@ -115,6 +115,7 @@ def problem_lines(problems: Sequence[Problem], shown: int | None = SHOWN, rest: 
     shown: how many of them, None for all.  rest: where to find those that are not shown, for the last line.
     """
     lines = [f"{problem.key}: {problem.what}" for problem in problems[:shown]]
-    if shown is not None and len(problems) > shown:
-        lines.append(f"… and {len(problems) - shown} more problems" + (f"; {rest}" if rest else ""))
+    more = len(problems) - len(lines)
+    if more:
+        lines.append(f"… and {more} more problem{'s' if more > 1 else ''}" + (f"; {rest}" if rest else ""))
     return lines

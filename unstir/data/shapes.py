@@ -21,6 +21,7 @@ from unstir.data.shapes_scene import (
     held_out,
     parse,
 )
+from unstir.diffusion.philox import keyed_generator
 
 __all__ = [
     "BACKGROUND",
@@ -53,7 +54,7 @@ def shapes(count: int, size: int = 32, seed: int = 0, held_out: bool = False) ->
     pixels = np.empty((count, size, size, 3), dtype=np.uint8)
     scenes = []
     for i in range(count):
-        rng = np.random.Generator(np.random.Philox(key=np.array([seed % 2**64, 2 * i + held_out], dtype=np.uint64)))
+        rng = keyed_generator(seed, 2 * i + held_out)
         scene = random_scene(SKILLS[i % len(SKILLS)], rng, held_out)
         pixels[i] = render(scene, size, rng)
         scenes.append(scene)

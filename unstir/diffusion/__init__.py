@@ -1,7 +1,13 @@
-"""Diffusion: read schedule, prediction, denoiser, sampler, guidance and noise, in this order.
+"""Diffusion. Read schedule, prediction, denoiser, grid, sampler, guidance and noise, in this order.
 
-A picture becomes noise along x_t = alpha(t)·x0 + sigma(t)·eps (schedule). A network learns the way back; whatever
-it predicts is turned into the finished picture (prediction, denoiser). Samplers walk from noise to a picture and
-yield every step (sampler, grid); guidance wraps the denoiser; noise is a function of its arguments. The forward
-process as a Markov chain, with its likelihood bound, is in chain.
+schedule            how a picture becomes noise: x_t = alpha(t)·x0 + sigma(t)·eps
+prediction          what a network may predict, and how that becomes the clean picture
+denoiser            a network, or a formula, as a function (xt, t, cond) -> x0
+time_distribution   at which times a network is trained
+grid                at which times a sampler evaluates it
+sampler             from noise to a picture; every sampler yields its steps
+guidance            wrappers of a denoiser: classifier-free guidance, clipping, inpainting
+gradient_guidance   a wrapper that follows a gradient, for example that of CLIP
+noise, philox       random numbers as functions of their arguments
+chain               the forward process as a Markov chain, and the likelihood bound
 """

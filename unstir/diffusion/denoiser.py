@@ -1,4 +1,4 @@
-"""A denoiser is a function (xt, t, cond) -> x0: what is the finished picture, as far as one can tell from xt?"""
+"""A denoiser is a function (xt, t, cond) -> x0: it estimates the clean picture from a noisy one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,23 +14,31 @@ X0 = Prediction("x0")
 
 
 class Denoiser(Protocol):
-    """xt: (B, *); t: (B,) in (0, 1]; cond: whatever the network takes, or None. Returns x0: (B, *)."""
+    """Anything that can be called like this is a denoiser.
+
+    xt: (B, *) noisy pictures.
+    t: (B,) in (0, 1].
+    cond: the conditioning that the network takes, or None.
+    Returns x0: (B, *), the estimate of E[x0 | xt, cond].
+    """
 
     def __call__(self, xt: Tensor, t: Tensor, cond: Any) -> Tensor: ...
 
 
 def per_picture(value: Tensor, like: Tensor) -> Tensor:
-    """Shape (B,) made broadcastable over (B, *), in the dtype of `like`."""
+    """One number per picture, (B,), reshaped to broadcast over `like`, (B, *), and cast to its dtype."""
     return value.reshape(-1, *([1] * (like.ndim - 1))).to(like.dtype)
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkDenoiser:
-    """A network seen as a denoiser.
+    """A network as a denoiser.
 
     network: (xt scaled to about unit variance, clipped logsnr (B,), cond) -> output of the kind `prediction`.
-    levels: the network is told logsnr clipped to this range: outside of what it was trained on it would only guess, and
-        noisier than its noisiest is noise all the same.
+    schedule: the noise schedule.
+    prediction: what the output of the network means.
+    levels: the range to which logsnr is clipped before the network gets it. It was trained within this range only, and
+        what is noisier than its noisiest level is almost pure noise anyway.
     Raises ValueError when built from a pair that cannot work (eps where alpha(1) = 0).
     """
 
@@ -53,18 +61,26 @@ class NetworkDenoiser:
 
 
 def noised(x0: Tensor, eps: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
-    """x_t of the forward process: alpha(t)·x0 + sigma(t)·eps. x0, eps: (B, *); t: (B,)."""
+    """x_t of the forward process: alpha(t)·x0 + sigma(t)·eps.
+
+    x0, eps: (B, *).
+    t: (B,) in [0, 1].
+    Returns (B, *).
+    """
     t = t.double()
     return per_picture(schedule.alpha(t), x0) * x0 + per_picture(schedule.sigma(t), x0) * eps
 
 
 def gaussian_denoiser(mean: Tensor, std: Tensor, schedule: NoiseSchedule) -> Denoiser:
-    """The exact denoiser of data that are Gaussian, independently per element: E[x0 | xt] in closed form.
+    """The exact denoiser of Gaussian data with independent elements: E[x0 | xt] in closed form.
 
-    mean, std: broadcastable to a picture. Every sampler must reach exactly this mean and std with it.
+    With it every sampler must reach exactly this mean and standard deviation.
+
+    mean, std: of the data, broadcastable to a picture.
+    schedule: the noise schedule.
     """
 
-    def denoise(xt: Tensor, t: Tensor, cond: Any) -> Tensor:  # noqa: ARG001 - data without words
+    def denoise(xt: Tensor, t: Tensor, cond: Any) -> Tensor:  # noqa: ARG001 - these data have no conditioning
         t = t.double()
         alpha, sigma = per_picture(schedule.alpha(t), xt), per_picture(schedule.sigma(t), xt)
         gain = alpha * std**2 / (alpha**2 * std**2 + sigma**2)

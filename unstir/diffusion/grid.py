@@ -1,4 +1,4 @@
-"""Time grids: at which times a sampler looks. Separate from the schedule, and from the sampler.
+"""Time grids: at which times a sampler evaluates the denoiser. Separate from the schedule and from the sampler.
 
 A grid of n steps is n + 1 times, falling from exactly 1 (noise) to exactly 0 (picture).
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 from unstir.diffusion.schedule import NoiseSchedule, logsnr
 
 SPACINGS = ("uniform", "logsnr", "karras")
-MOST_STEPS = 10_000
+MAX_STEPS = 10_000
 
 
 def time_grid(
@@ -27,15 +27,19 @@ def time_grid(
 ) -> list[float]:
     """The steps + 1 times from 1 to 0.
 
-    spacing: "uniform" in t; "logsnr", uniform in log signal-to-noise; "karras", uniform in (sigma/alpha)^(1/rho)
-        (Karras et al. 2022, eq. 5). The last two run between sigma/alpha = sigma_max and sigma_min, as far as the
-        schedule reaches, with the ends pinned to 1 and 0.
-    shift: multiplies sigma/alpha at every time: larger pictures need more noise for the same loss of meaning
-        (Esser et al. 2024, eq. 23; Hoogeboom et al. 2023). 1 = off.
-    Raises ValueError for steps out of 1 … MOST_STEPS, an unknown spacing, or a shift that is not positive.
+    steps: 1 to MAX_STEPS.
+    spacing: "uniform" in t; "logsnr", uniform in log signal-to-noise; "karras", uniform in (sigma/alpha)^(1/rho). The
+        last two run between sigma/alpha = sigma_max and sigma_min, as far as the schedule reaches, and the first and
+        last time are set to 1 and 0.
+    shift: multiplies sigma/alpha at every time; larger pictures need more noise to hide the same content. 1 = off.
+    rho: of "karras".
+    sigma_min, sigma_max: range of "logsnr" and "karras".
+    Raises ValueError for steps out of range, an unknown spacing, a shift that is not positive, or a grid that does not
+    fall strictly.
+    Source: Karras et al. 2022, eq. 5 ("karras"); Esser et al. 2024, eq. 23, and Hoogeboom et al. 2023 (shift).
     """
-    if not 1 <= steps <= MOST_STEPS:
-        raise ValueError(f"steps must be 1 to {MOST_STEPS}, got {steps}")
+    if not 1 <= steps <= MAX_STEPS:
+        raise ValueError(f"steps must be 1 to {MAX_STEPS}, got {steps}")
     if not (shift > 0 and math.isfinite(shift)):
         raise ValueError(f"shift must be a positive number, got {shift}")
     match spacing:

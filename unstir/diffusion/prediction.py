@@ -1,8 +1,8 @@
-"""What a network may predict, and the one table that turns each into every other.
+"""What a network may predict, and the one table that converts each prediction into every other.
 
-Each prediction is affine in the finished picture: x0 = a·xt + b·out, with a and b functions of alpha and sigma.
-Reading the line forwards gives x0, backwards gives the training target, and 1/b² is the weight that the error of
-x0 gets when the loss is measured in that prediction.
+Each is affine in the clean picture: x0 = a·xt + b·out, where a and b are functions of alpha and sigma. Solved for x0 it
+decodes the network's output, solved for out it gives the training target, and 1/b² is the weight of the squared error
+of x0 when the loss is measured in that prediction.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,13 @@ class Prediction:
     """What the network's output means.
 
     name: one of PREDICTIONS.
-        x0        the finished picture
+        x0        the clean picture
         eps       the noise in xt                                      Ho et al. 2020
         v         alpha·eps - sigma·x0                                 Salimans and Ho 2022, section 4
-        velocity  eps - x0, the direction of the plain blend           Lipman et al. 2023
+        velocity  eps - x0, the derivative of xt by t under `Flow`     Lipman et al. 2023
         edm       F, of unit variance at every noise level             Karras et al. 2022, eq. 7 and table 1
     sigma_data: standard deviation of the data; only `edm` uses it.
+    Raises ValueError when built with another name or a sigma_data that is not positive.
     """
 
     name: str = "x0"
@@ -55,21 +56,31 @@ class Prediction:
         raise AssertionError(self.name)
 
     def to_x0(self, out: Tensor, xt: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """The finished picture that an output `out` of this kind means. out, xt: (B, *); alpha, sigma broadcastable."""
+        """The clean picture that the network's output `out` means.
+
+        out, xt: (B, *).
+        alpha, sigma: broadcastable to them.
+        Returns (B, *).
+        """
         a, b = self.line(alpha, sigma)
         return a * xt + b * out
 
     def from_x0(self, x0: Tensor, xt: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """The output of this kind that means the finished picture x0: the training target. sigma > 0 except for x0."""
+        """The output that means the clean picture x0: the training target.
+
+        x0, xt: (B, *).
+        alpha, sigma: broadcastable to them; sigma > 0 unless the prediction is x0.
+        Returns (B, *).
+        """
         a, b = self.line(alpha, sigma)
         return (x0 - a * xt) / b
 
     def check(self, schedule: NoiseSchedule) -> None:
-        """Raise ValueError where this prediction cannot say what the picture is, at pure noise."""
+        """Raise ValueError if the picture cannot be computed from this prediction at t = 1."""
         if self.name == "eps" and schedule.alpha_at_noise == 0:
             raise ValueError(
                 f"eps cannot be predicted on {type(schedule).__name__}: there xt = eps at t = 1, "
-                "which says nothing about the picture; predict x0, v or velocity, or take the linear-beta schedule"
+                "which does not determine the picture; predict x0, v or velocity, or take the linear-beta schedule"
             )
 
 
@@ -79,8 +90,11 @@ def eps_of(x0: Tensor, xt: Tensor, alpha: Tensor | float, sigma: Tensor | float)
 
 
 def score(x0: Tensor, xt: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """The gradient of log p(xt), from the mean picture x0 = E[x0 | xt]; sigma > 0.
+    """The gradient of log p(xt), from the mean picture x0 = E[x0 | xt].
 
+    x0, xt: (B, *).
+    alpha, sigma: broadcastable to them; sigma > 0.
+    Returns (B, *).
     Source: Tweedie's formula; Vincent 2011; Song et al. 2021.
     """
     return (alpha * x0 - xt) / sigma.square()

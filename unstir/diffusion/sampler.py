@@ -1,15 +1,15 @@
 """From noise to a picture. Every sampler is a generator that yields each step, and the last step's x0 is the picture.
 
-All but Heun's method are one update, `step_to`, with two choices: which estimate of the picture to walk towards (this
-step's, or an extrapolation) and how much of the noise to replace by fresh noise (none, as much as
-the reverse Markov chain does, or all of it):
+All but Heun's method are one update, `step_to`, with two choices: which prediction of the picture to step towards (this
+step's, or an extrapolation from the last two) and how much of the noise to replace by fresh noise (none, as much as the
+reverse Markov chain does, or all of it):
 
-    sampler     picture it walks towards     fresh noise            order
+    sampler     prediction                   fresh noise            order
     ddim        this step's                  eta × the chain's      1 (eta = 0)
     ddpm        this step's                  the chain's            1
-    blend       this step's                  all                    (too narrow, see there)
+    blend       this step's                  all                    (variance too small, see there)
     euler       this step's                  none                   1
-    heun        (average noise of both ends) none                   2
+    heun        (average eps of both ends)   none                   2
     dpmpp_2m    extrapolated                 none                   2
     sde         extrapolated                 the chain's            stochastic
 """
@@ -28,7 +28,7 @@ from unstir.diffusion.schedule import NoiseSchedule
 
 
 class Level(NamedTuple):
-    """A point of the path: time t, and the mixture alpha·x0 + sigma·eps there."""
+    """A time t of the path and the mixture alpha·x0 + sigma·eps there."""
 
     t: float
     alpha: float
@@ -45,8 +45,10 @@ class Level(NamedTuple):
 class Step(NamedTuple):
     """One step of a sampler.
 
-    i: 0 … n-1.  t: the time before the step.  xt: (B, *) the noisy picture at t.
-    x0: (B, *) the finished picture as predicted from xt. In the last step it is the result.
+    i: 0 … n-1.
+    t: the time before the step.
+    xt: (B, *), the noisy picture at t.
+    x0: (B, *), the clean picture as predicted from xt. In the last step it is the result.
     """
 
     i: int
@@ -60,7 +62,13 @@ Noise = Callable[[int], Tensor]
 
 
 class Sampler(Protocol):
-    """xt: (B, *) at levels[0]; levels: from `levels_of`; noise: only asked for by stochastic samplers."""
+    """Anything that can be called like this is a sampler.
+
+    xt: (B, *), noise at levels[0].
+    cond: the conditioning, as the denoiser takes it.
+    levels: from `levels_of`.
+    noise: called by stochastic samplers only.
+    """
 
     def __call__(
         self, denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise
@@ -68,7 +76,7 @@ class Sampler(Protocol):
 
 
 def levels_of(schedule: NoiseSchedule, grid: Sequence[float]) -> list[Level]:
-    """The schedule read at every time of the grid, in float64. The last one is the picture itself: alpha 1, sigma 0."""
+    """The schedule evaluated at every time of the grid, in float64. The last level is the picture: alpha 1, sigma 0."""
     t = torch.tensor(grid, dtype=torch.float64)
     levels = [Level(*row) for row in zip(grid, schedule.alpha(t).tolist(), schedule.sigma(t).tolist(), strict=True)]
     return [*levels[:-1], Level(0.0, 1.0, 0.0)]
@@ -77,7 +85,10 @@ def levels_of(schedule: NoiseSchedule, grid: Sequence[float]) -> list[Level]:
 def step_to(x0: Tensor, xt: Tensor, t: Level, s: Level, fresh: float = 0.0, z: Tensor | None = None) -> Tensor:
     """Move xt from t to s along the straight line through x0, replacing part of its noise by fresh noise z.
 
-    x0, xt, z: (B, *), pictures about [-1, 1].  t.sigma > 0.  fresh: standard deviation of the new noise, 0 … s.sigma.
+    x0, xt: (B, *), about [-1, 1].
+    t, s: levels with s.t < t.t and t.sigma > 0.
+    fresh: standard deviation of the new noise, 0 … s.sigma.
+    z: (B, *) unit noise, or None where `fresh` is 0.
     Returns xs: (B, *), whose total noise is s.sigma whatever `fresh` is.
     Source: Song et al. 2021 (DDIM), eq. 12.
     """
@@ -92,7 +103,7 @@ def step_to(x0: Tensor, xt: Tensor, t: Level, s: Level, fresh: float = 0.0, z: T
 
 
 def chain_noise(t: Level, s: Level) -> float:
-    """Standard deviation of the noise that the reverse Markov chain adds from t to s: of q(x_s | x_t, x0).
+    """Standard deviation of the noise that the reverse Markov chain adds from t to s, that of q(x_s | x_t, x0).
 
     Source: Ho et al. 2020, eq. 7, for any alpha and sigma: Kingma et al. 2021, eq. 25.
     """
@@ -108,9 +119,13 @@ def _walk(
     levels: Sequence[Level],
     noise: Noise,
     fresh: Callable[[Level, Level], float],
-    extrapolate: bool,
+    extrapolate: bool = False,
 ) -> Iterator[Step]:
-    """The loop of all samplers that look once a step."""
+    """The loop of all samplers that evaluate the denoiser once a step.
+
+    fresh: (t, s) -> standard deviation of the fresh noise.
+    extrapolate: step towards the extrapolation from the last two predictions.
+    """
     last = len(levels) - 2
     x0_before: Tensor | None = None
     for i, (t, s) in enumerate(pairwise(levels)):
@@ -132,29 +147,32 @@ def _walk(
 def ddim(
     denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise, eta: float = 0.0
 ) -> Iterator[Step]:
-    """Deterministic for eta = 0, the reverse Markov chain for eta = 1. Source: Song et al. 2021, eq. 12 and 16."""
-    return _walk(denoise, xt, cond, levels, noise, lambda t, s: eta * chain_noise(t, s) if eta else 0.0, False)
+    """DDIM: deterministic for eta = 0, the reverse Markov chain for eta = 1.
+
+    Source: Song et al. 2021, eq. 12 and 16.
+    """
+    return _walk(denoise, xt, cond, levels, noise, lambda t, s: eta * chain_noise(t, s) if eta else 0.0)
 
 
 def ddpm(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise) -> Iterator[Step]:
     """The reverse Markov chain: draws x_s from q(x_s | x_t, x0) at every step. Source: Ho et al. 2020, algorithm 2."""
-    return _walk(denoise, xt, cond, levels, noise, chain_noise, False)
+    return _walk(denoise, xt, cond, levels, noise, chain_noise)
 
 
 def blend(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise) -> Iterator[Step]:
-    """Predict the finished picture and mix it with new noise at the next level: 5 % picture, 95 % noise; 10 %; …
+    """Predict the clean picture and mix it with new noise at the next level: 5 % picture, 95 % noise; 10 %; …
 
-    The most literal reading of "denoise, then noise a little less". It forgets all it knew but the prediction, which is
-    a mean and varies less than pictures do: on Gaussian data of deviation s its results have s/sqrt(2) in the limit of
-    many steps, 0.65 s at 24. The mean is right; `ddpm` keeps enough of xt to have the deviation right too. With a
-    consistency model, which predicts samples and not means, it is exact. Source: Bansal et al. 2022 (Cold Diffusion),
-    algorithm 1; Song et al. 2023 (consistency models), algorithm 1.
+    The most literal reading of "denoise, then noise a little less". Only the prediction survives a step, and it is a
+    mean, which varies less than pictures do: on Gaussian data of standard deviation s the results have s/sqrt(2) in the
+    limit of many steps, 0.65 s at 24 steps. Their mean is right. `ddpm` keeps enough of xt to have the deviation right
+    too. With a consistency model, which predicts samples and not means, this sampler is exact.
+    Source: Bansal et al. 2022 (Cold Diffusion), algorithm 1; Song et al. 2023 (consistency models), algorithm 1.
     """
-    return _walk(denoise, xt, cond, levels, noise, lambda _t, s: s.sigma, False)
+    return _walk(denoise, xt, cond, levels, noise, lambda _t, s: s.sigma)
 
 
 def euler(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise) -> Iterator[Step]:
-    """Euler's method on the probability flow d(x/alpha) = eps · d(sigma/alpha): the very same step as DDIM's.
+    """Euler's method on the probability flow d(x/alpha) = eps · d(sigma/alpha): the same step as DDIM's.
 
     Source: Karras et al. 2022, eq. 1 and algorithm 1 without its second half.
     """
@@ -166,13 +184,14 @@ def heun(
     xt: Tensor,
     cond: Any,
     levels: Sequence[Level],
-    noise: Noise,  # noqa: ARG001 - one face for all samplers
+    noise: Noise,  # noqa: ARG001 - one signature for all samplers
 ) -> Iterator[Step]:
-    """Heun's method on the same flow: look at both ends, go along the average. Two looks a step, one at the ends.
+    """Heun's method on the same flow: evaluate eps at both ends of a step and take the average.
 
-    From pure noise (alpha = 0) the first step is Euler's: there sigma/alpha, the variable of the flow, is infinite.
-    Source: Karras et al. 2022, algorithm 1. Averaging x0 instead of eps is as good on grids even in logsnr and 3 to
-    13 times worse on grids even in t (Gaussian data).
+    Two network evaluations a step, one in the last. From pure noise (alpha = 0) the first step is Euler's, with one:
+    there sigma/alpha, the variable of the flow, is infinite. Averaging x0 instead of eps is as good on grids uniform in
+    logsnr and 3 to 13 times worse on grids uniform in t (Gaussian data).
+    Source: Karras et al. 2022, algorithm 1.
     """
     for i, (t, s) in enumerate(pairwise(levels)):
         x0 = denoise(xt, full_time(t.t, xt), cond)
@@ -189,13 +208,13 @@ def heun(
 
 
 def dpmpp_2m(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise) -> Iterator[Step]:
-    """DPM-Solver++(2M): second order from one look a step. Source: Lu et al. 2022, algorithm 2."""
-    return _walk(denoise, xt, cond, levels, noise, lambda _t, _s: 0.0, True)
+    """DPM-Solver++(2M): second order from one network evaluation a step. Source: Lu et al. 2022, algorithm 2."""
+    return _walk(denoise, xt, cond, levels, noise, lambda _t, _s: 0.0, extrapolate=True)
 
 
 def sde(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise) -> Iterator[Step]:
-    """SDE-DPM-Solver++(2M): the reverse stochastic equation, extrapolating x0. Source: Lu et al. 2022, section 5."""
-    return _walk(denoise, xt, cond, levels, noise, chain_noise, True)
+    """SDE-DPM-Solver++(2M): the reverse SDE with extrapolated x0. Source: Lu et al. 2022, section 5."""
+    return _walk(denoise, xt, cond, levels, noise, chain_noise, extrapolate=True)
 
 
 SAMPLERS: dict[str, Sampler] = {

@@ -1,7 +1,7 @@
-"""One path from picture to noise: x_t = alpha(t)·x0 + sigma(t)·eps, t = 0 the picture, t = 1 the noise.
+"""Noise schedules: x_t = alpha(t)·x0 + sigma(t)·eps leads from the picture, t = 0, to the noise, t = 1.
 
 Every schedule is two functions of t and the inverse of their log signal-to-noise ratio,
-logsnr(t) = 2·log(alpha/sigma). All arithmetic is in the dtype of t; samplers call it in float64.
+logsnr(t) = 2·log(alpha/sigma). All arithmetic is in the dtype of t; samplers use float64.
 """
 
 import math
@@ -17,15 +17,15 @@ class NoiseSchedule(Protocol):
 
     @property
     def alpha_at_noise(self) -> float:
-        """alpha(1): zero if the path ends in pure noise."""
+        """alpha(1), which is 0 if the path ends in pure noise."""
         ...
 
     def alpha(self, t: Tensor) -> Tensor:
-        """How much of the picture is left at time t in [0, 1]; any shape, same shape back."""
+        """The factor of the picture at time t in [0, 1]; any shape, same shape back."""
         ...
 
     def sigma(self, t: Tensor) -> Tensor:
-        """How much unit noise is in the mixture at time t in [0, 1]; any shape, same shape back."""
+        """The factor of the unit noise at time t in [0, 1]; any shape, same shape back."""
         ...
 
     def t_of_logsnr(self, logsnr: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def logsnr(schedule: NoiseSchedule, t: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Flow:
-    """The plain blend: x_t = (1 - t)·picture + t·noise.
+    """Linear interpolation: x_t = (1 - t)·x0 + t·eps.
 
     Source: Lipman et al. 2023 (flow matching); Liu et al. 2023 (rectified flow).
     """
@@ -86,6 +86,7 @@ class LinearBeta:
     """Variance preserving with noise rate beta(t) rising linearly: DDPM in continuous time.
 
     beta_min, beta_max: rate at t = 0 and t = 1; the defaults are DDPM's 1e-4 … 0.02 over 1,000 steps.
+    Raises ValueError when built with rates that do not rise from above 0.
     Source: Ho et al. 2020; Song et al. 2021 (score SDE), eq. 29.
     """
 
@@ -111,7 +112,7 @@ class LinearBeta:
 
     def t_of_logsnr(self, logsnr: Tensor) -> Tensor:
         # alpha² = sigmoid(logsnr), so -log alpha² = softplus(-logsnr); then the quadratic is solved for t.
-        # Pure noise, which this path never reaches, is as far as its end (half of the sum below).
+        # Pure noise, which this path never reaches, maps to t = 1: there the total is half of the maximum below.
         total = torch.nn.functional.softplus(-logsnr).clamp(max=self.beta_min + self.beta_max)
         slope = self.beta_max - self.beta_min
         t = 2 * total / (self.beta_min + (self.beta_min**2 + 2 * slope * total).sqrt())
@@ -120,10 +121,12 @@ class LinearBeta:
 
 @dataclass(frozen=True)
 class VarianceExploding:
-    """The picture stays, noise is piled on it: alpha = 1, sigma from sigma_min to sigma_max geometrically.
+    """Variance exploding: alpha = 1, sigma rises geometrically from sigma_min to sigma_max.
 
-    The defaults are EDM's sampling range for data of standard deviation 0.5. At t = 0 a trace of noise, sigma_min,
-    is left; samplers end on the predicted picture itself.
+    At t = 0 a trace of noise, sigma_min, is left; samplers end on the predicted picture itself.
+
+    sigma_min, sigma_max: the defaults are EDM's sampling range for data of standard deviation 0.5.
+    Raises ValueError when built with deviations that do not rise from above 0.
     Source: Song et al. 2021 (score SDE), eq. 30; Karras et al. 2022, table 1.
     """
 

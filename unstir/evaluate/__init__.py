@@ -1,9 +1,10 @@
-"""How good the pictures are.
+"""How good generated pictures are. `evaluation.evaluate` goes from a model and real pictures to a report.
 
-The measures (frechet, kernel, manifold, halves, jackknife, bootstrap, retrieval, baseline, memory, composition), one a
-file, are pure functions of features, vectors or plain pixels: nothing in them knows how features are made, reads a file
-or draws from a global generator. Every result is a frozen dataclass that `dataclasses.asdict` turns into JSON.
+    statistics/   intervals and resampling
+    metrics/      one metric a file: pure functions of features, vectors or pixels
+    run/          the inputs of an evaluation: prompts, generated pictures, features, and their cache
+    report/       sections, tables and figures; JSON, HTML and text
 
-`evaluation` puts them together for a model and captioned pictures: prompts, generation and vectors make the `material`,
-`sections` tell what is found in it, and `report` puts that on a page.
+Imports point down this list: statistics <- metrics <- run <- report <- evaluation. `evaluation` needs `run` and
+`report` both, so it stands above them.
 """

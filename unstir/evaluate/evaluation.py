@@ -1,76 +1,84 @@
-"""All of an evaluation, from a model and pictures to a report."""
+"""A whole evaluation, from a model and real pictures to a report."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from unstir.evaluate import sections
-from unstir.evaluate.material import Material, Subject, gather
-from unstir.evaluate.real import Real
-from unstir.evaluate.report import Report
-from unstir.evaluate.sections import Section
-from unstir.evaluate.stages import Stages, silent
-from unstir.evaluate.vectors import ClipVectors
+from unstir.evaluate.report.alignment_section import alignment_section
+from unstir.evaluate.report.document import EvaluationReport, Section
+from unstir.evaluate.report.memorisation_section import memorisation_section
+from unstir.evaluate.report.sections import (
+    composition_section,
+    distribution_section,
+    figures_section,
+    likelihood_section,
+)
+from unstir.evaluate.run.features import ClipFeatures
+from unstir.evaluate.run.inputs import EvaluatedModel, Inputs, gather_inputs
+from unstir.evaluate.run.progress import StartStage, no_progress
+from unstir.evaluate.run.real_pictures import RealPictures
 
 Features = Literal["clip", "raw"]
 
 
 def evaluate(
-    subject: Subject,
-    real: Real,
+    model: EvaluatedModel,
+    real: RealPictures,
     count: int = 1000,
     seed: int = 0,
-    clip: ClipVectors | None = None,
+    clip: ClipFeatures | None = None,
     features: Features = "clip",
     folder: Path | None = None,
     settings: Mapping[str, object] | None = None,
-    stages: Stages = silent,
-) -> Report:
-    """Draw, look, compare. The same arguments give the same report; what was kept in `folder` only saves time.
+    stage: StartStage = no_progress,
+) -> EvaluationReport:
+    """Draw pictures, compute all metrics and make a report of them.
 
-    count: of prompts.  clip: judges words, and likeness too if `features` is "clip"; None leaves words out.
-    settings: what the report is to say of how it was made, beside what is known here.
-    Raises UserError as `gather` does, ValueError for features of a CLIP that is not there.
+    count: of prompts.  seed: of their choice; picture i is drawn with seed + i.
+    clip: for prompt alignment, and for the distribution metrics if `features` is "clip"; None leaves alignment out.
+    folder: caches the generated pictures.  settings: what the report says of how it was made, besides what is known
+        here.  stage: reports progress.
+    The same arguments give the same report; the cache only saves time.
+    Raises UserError as `gather_inputs` does, ValueError for features of a CLIP that is not given.
     """
     if features == "clip" and clip is None:
-        raise ValueError("to measure by a CLIP's vectors, give a CLIP")
-    material = gather(subject, real, count, seed, clip, folder, stages)
+        raise ValueError("to measure on a CLIP's features, give a CLIP")
+    inputs = gather_inputs(model, real, count, seed, clip, folder, stage)
     parts: list[Callable[[], Section]] = [
-        lambda: sections.drawn(material),
-        lambda: sections.shapes(material),
-        lambda: sections.words(material),
-        lambda: sections.distances(material, features),
-        lambda: sections.memory(material),
+        lambda: figures_section(inputs),
+        lambda: composition_section(inputs),
+        lambda: alignment_section(inputs),
+        lambda: distribution_section(inputs, features),
+        lambda: memorisation_section(inputs),
     ]
-    if subject.bits is not None:
-        measure = subject.bits
-        parts.append(lambda: sections.bits(material, measure))
-    found = []
-    with stages("comparing", len(parts)) as told:
+    sections = []
+    with stage("computing metrics", len(parts)) as advance:
         for done, part in enumerate(parts, 1):
-            found.append(part())
-            told(done)
-    return Report(
-        title=f"{subject.name} on {Path(real.name).name}",
-        summary="\n".join([*_held_out(material), *(sentence for one in found for sentence in one.sentences)]),
-        settings={**_counts(material), **(settings or {}), "seed": seed},
-        tables=[table for one in found for table in one.tables],
+            sections.append(part())
+            advance(done)
+    if model.bits_per_dim is not None:
+        sections.append(likelihood_section(inputs, model.bits_per_dim, stage))
+    return EvaluationReport(
+        title=f"{model.name} on {Path(real.name).name}",
+        summary="\n".join([*_nothing_held_out(inputs), *(line for section in sections for line in section.sentences)]),
+        settings={**_counts(inputs), **(settings or {}), "seed": seed},
+        tables=[table for section in sections for table in section.tables],
         curves=[],
-        figures=[figure for one in found for figure in one.figures],
+        figures=[figure for section in sections for figure in section.figures],
     )
 
 
-def _held_out(material: Material) -> list[str]:
-    """A word where the main question cannot be answered."""
-    if material.sides[-1].held_out:
+def _nothing_held_out(inputs: Inputs) -> list[str]:
+    """A sentence where the main question cannot be answered."""
+    if inputs.prompt_sets[-1].held_out:
         return []
-    return ["Nothing is known to be held out, so these figures cannot tell learning from learning by heart."]
+    return ["Nothing is known to be held out, so these metrics cannot tell generalisation from memorisation."]
 
 
-def _counts(material: Material) -> dict[str, object]:
+def _counts(inputs: Inputs) -> dict[str, object]:
     """How many pictures and prompts there are of either side."""
-    split = material.real.split
+    split = inputs.real.split
     return {
-        "pictures": {"seen": len(split.seen), "held out": len(split.held_out), "not usable": material.real.left_out},
-        "prompts": {side.name: len(side.places) for side in material.sides},
+        "pictures": {"seen": len(split.seen), "held out": len(split.held_out), "not usable": inputs.real.left_out},
+        "prompts": {prompts.name: len(prompts.rows) for prompts in inputs.prompt_sets},
     }

@@ -1,4 +1,4 @@
-"""Small random changes of pictures under which their captions stay true."""
+"""Data augmentation: small random changes of pictures under which their captions stay true."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 JITTER_PARAMETERS = 4
-"""Numbers that `jitter` needs for each picture."""
+"""How many random numbers `jitter` needs for each picture."""
 
 
 def jitter(
@@ -17,19 +17,23 @@ def jitter(
     shift: float = 0.08,
     turn: float = 8.0,
 ) -> Tensor:
-    """Each picture scaled, turned and shifted a little, by bilinear interpolation.
+    """Scale, rotate and shift each picture a little, by bilinear interpolation.
 
-    x0: (B, C, S, S) in [-1, 1], premultiplied if C = 4.  uniform: (DIALS, B) in [0, 1), what is random about it.
-    scale: least and most size, 1 = as it is.  shift: at most, along each axis, as a share of the side.
-    turn: at most, in degrees, either way.  Beyond its edge a picture with alpha is transparent, one without goes on as
-    its edge. Returns as x0.
+    Beyond its edge a picture with alpha is transparent, one without repeats its edge.
+
+    x0: (B, C, S, S) in [-1, 1], premultiplied if C = 4.
+    uniform: (JITTER_PARAMETERS, B) in [0, 1), the random numbers.
+    scale: smallest and largest factor of the size.
+    shift: largest shift along each axis, as a fraction of the side.
+    turn: largest rotation either way, in degrees.
+    Returns as x0.
     """
     least, most = scale
     size = least + (most - least) * uniform[0]
     angle = math.radians(turn) * (2 * uniform[1] - 1)
-    # Coordinates run from -1 to 1 over the side, so that a share s of the side is 2 s.
+    # Coordinates run from -1 to 1 over the side, so a fraction s of the side is 2 s.
     right, down = 2 * shift * (2 * uniform[2:4] - 1)[:, :, None, None]
-    # By hand: under autocast the matrix product of affine_grid would round coordinates to quarters of a pixel.
+    # Not by affine_grid: under autocast its matrix product would round coordinates to quarters of a pixel.
     side = x0.shape[-1]
     along = (2 * torch.arange(side, device=x0.device) + 1) / side - 1
     x, y = along[None, None, :] - right, along[None, :, None] - down

@@ -120,6 +120,21 @@ class GenerativeModel(Protocol):
         ...
 
 
+@runtime_checkable
+class LikelihoodModel(Protocol):
+    """A model that says how many bits it needs for pictures: exactly, or at most."""
+
+    def picture_bits(self, pixels: Tensor, captions: Sequence[str], seeds: Sequence[int]) -> Iterator[float]:
+        """Bits per dimension of each picture given its caption, one after the other.
+
+        pixels: (N, H, W, C) uint8, straight alpha; the numbers of a transparent picture are its premultiplied ones,
+            rounded to 256 levels.
+        seeds: N, for what is random about a bound.
+        The weights should be float32.
+        """
+        ...
+
+
 def final(frames: Iterator[Frame]) -> Pixels:
     """The finished pictures of a `draw`. (B, H, W, C) uint8."""
     *_, last = frames

@@ -1,7 +1,7 @@
-"""Pixels as files have them (uint8, straight alpha) and as models see them (floats in [-1, 1], premultiplied alpha).
+"""Pixels as files have them (uint8, straight alpha) and as models have them (floats in [-1, 1], premultiplied alpha).
 
-Premultiplied, the colour of a transparent pixel is defined (black), and mixing pictures with noise or with each other
-leaves no fringes. Source: Porter and Duff 1984.
+With premultiplied alpha the colour of a transparent pixel is defined (black), and averages of pixels have no fringes.
+Source: Porter and Duff 1984.
 """
 
 import torch
@@ -10,7 +10,11 @@ from torch.nn import functional as F
 
 
 def to_model(pixels: Tensor) -> Tensor:
-    """uint8 (B, H, W, 3 or 4), straight alpha -> float32 (B, C, H, W) in [-1, 1], premultiplied."""
+    """From files to models.
+
+    pixels: (B, H, W, 3 or 4) uint8, straight alpha.
+    Returns (B, C, H, W) float32 in [-1, 1], premultiplied.
+    """
     x = pixels.permute(0, 3, 1, 2).float() / 255
     if x.shape[1] == 4:
         x = torch.cat([x[:, :3] * x[:, 3:], x[:, 3:]], dim=1)
@@ -18,9 +22,10 @@ def to_model(pixels: Tensor) -> Tensor:
 
 
 def to_pixels(x: Tensor) -> Tensor:
-    """Float (B, 3 or 4, H, W), premultiplied, clamped to [-1, 1] -> uint8 (B, H, W, C), straight alpha.
+    """From models to files. Where alpha rounds to 0 the colour is 0 too.
 
-    Where alpha rounds to 0 the colour is 0 too.
+    x: (B, 3 or 4, H, W) floats, premultiplied; values beyond [-1, 1] are clipped.
+    Returns (B, H, W, C) uint8, straight alpha.
     """
     x = (x.float().clamp(-1, 1) + 1) / 2
     if x.shape[1] == 4:
@@ -32,10 +37,14 @@ def to_pixels(x: Tensor) -> Tensor:
 
 
 def resized(x: Tensor, side: int) -> Tensor:
-    """Square pictures (B, C, S, S), premultiplied, as (B, C, side, side).
+    """Square pictures at another size.
 
-    Smaller ones are averages: each pixel is the mean of those that it replaces, or, where S is no multiple of `side`,
-    of those that it touches. Larger ones are interpolated linearly.
+    When they shrink, each pixel is the mean of those that it replaces, or, where S is no multiple of `side`, of those
+    that it touches. When they grow, they are interpolated bilinearly.
+
+    x: (B, C, S, S), premultiplied.
+    side: the wanted S.
+    Returns (B, C, side, side).
     """
     size = x.shape[-1]
     if side == size:

@@ -1,4 +1,4 @@
-"""Fewer steps: the network is taught to walk a teacher's path in a few long strides."""
+"""Step distillation: the network learns to follow a teacher's sampling trajectory in a few large steps."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,9 +14,12 @@ from unstir.nn.transformer import compile_blocks
 
 
 class TrajectorySegments(NamedTuple):
-    """Pieces of a teacher's paths. xt, xs: (B, C, S, S) where a piece begins and ends.  t, s: (B,) the times of both;
+    """Pieces of teacher trajectories, each to be covered in one step of the student.
 
-    s < t.  ids: (B, L) the words it followed.
+    xt: (B, C, S, S), where a piece begins.
+    xs: (B, C, S, S), where it ends.
+    t, s: (B,), the times of both, s < t.
+    ids: (B, L), tokens of the prompt.
     """
 
     xt: Tensor
@@ -27,9 +30,12 @@ class TrajectorySegments(NamedTuple):
 
 
 def x0_target(xt: Tensor, xs: Tensor, t: Tensor, s: Tensor, schedule: NoiseSchedule) -> Tensor:
-    """The picture towards which one straight step from xt at t lands on xs at s: `step_to`, solved for x0.
+    """The prediction with which one step from xt at t arrives at xs at s: `step_to`, solved for x0.
 
-    xt, xs: (B, *).  t, s: (B,), s < t.  Returns (B, *). Source: Salimans and Ho 2022, appendix G.
+    xt, xs: (B, *).
+    t, s: (B,), s < t.
+    Returns (B, *).
+    Source: Salimans and Ho 2022, appendix G.
     """
     alpha_t, sigma_t = per_picture(schedule.alpha(t), xt), per_picture(schedule.sigma(t), xt)
     alpha_s, sigma_s = per_picture(schedule.alpha(s), xt), per_picture(schedule.sigma(s), xt)
@@ -38,22 +44,27 @@ def x0_target(xt: Tensor, xs: Tensor, t: Tensor, s: Tensor, schedule: NoiseSched
 
 
 class StepDistillation(nn.Module):
-    """A model with a low-rank change that learns the long strides; guidance, being in the teacher's path, with them.
+    """A model whose network gets a low-rank change (LoRA) that learns the large steps.
 
-    The rest of the model stays as it is, so that one file can hold both: many steps, and few.
+    The teacher's trajectory is guided, so the student learns guidance with it. All other weights stay as they are, so
+    one file can hold the model for many steps and the change for few.
+
+    model: the student; it begins as the teacher.
+    rank: of the change.
+    trainable: the parameters of the change.
     """
 
     def __init__(self, model: Diffusion, rank: int = 16) -> None:
         super().__init__()
         self.model = model.requires_grad_(False)
-        self.learning = add_lora(model.network, rank)
+        self.trainable = add_lora(model.network, rank)
 
     @property
     def device(self) -> torch.device:
         return self.model.device
 
     def parts(self) -> dict[str, nn.Module]:
-        """Only the low-rank changes have gradients."""
+        """Only the low-rank change has gradients."""
         return {"main": self.model.network}
 
     def exported(self) -> nn.Module:
@@ -61,12 +72,12 @@ class StepDistillation(nn.Module):
         return self.model
 
     def compile_loss(self) -> None:
-        """Let torch compile the blocks."""
+        """Compile the transformer blocks with torch."""
         compile_blocks(self)
 
     def losses(self, batch: TrajectorySegments, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:  # noqa: ARG002
-        """("main", the mean squared error of the aim)."""
+        """("main", the mean squared error of the prediction against `x0_target`)."""
         with torch.no_grad():
             words = self.model.read(batch.ids)
-            goal = x0_target(batch.xt, batch.xs, batch.t, batch.s, self.model.schedule)
-        yield "main", (self.model.denoiser()(batch.xt, batch.t, words) - goal).square().mean()
+            target = x0_target(batch.xt, batch.xs, batch.t, batch.s, self.model.schedule)
+        yield "main", (self.model.denoiser()(batch.xt, batch.t, words) - target).square().mean()

@@ -1,1 +1,1 @@
-"""Networks. They know nothing of diffusion: they take tensors and a number or two, and return tensors."""
+"""Networks. They know nothing of diffusion: tensors in, tensors out."""

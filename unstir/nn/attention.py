@@ -1,4 +1,4 @@
-"""Attention with normalised queries and keys, to itself or across to other tokens."""
+"""Attention with normalised queries and keys: self-attention or cross-attention; rotary positions on a grid."""
 
 import torch
 from torch import Tensor, nn
@@ -8,27 +8,34 @@ from unstir.nn.init import init_zero
 from unstir.nn.norm import RMSNorm
 
 FEW_TOKENS = 256
-"""Up to here plain softmax attention is the faster one on a CPU in bf16; beyond, the fused kernel."""
+"""Up to this many keys plain softmax attention is faster on a CPU in bf16; beyond, the fused kernel is."""
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q·kᵀ/sqrt(d))·v.
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q·kᵀ/sqrt(d) + bias)·v.
 
-    q: (B, H, N, d); k, v: (B, H, M, d); mask: additive, broadcastable to (B, H, N, M), or None. Returns (B, H, N, d).
+    q: (B, H, N, d).
+    k, v: (B, H, M, d).
+    bias: additive attention bias, broadcastable to (B, H, N, M), or None.
+    Returns (B, H, N, d).
     """
     if q.device.type != "cpu" or k.shape[2] > FEW_TOKENS or q.dtype == torch.float32:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask.to(q.dtype))
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias.to(q.dtype))
     weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if mask is not None:
-        weights = weights + mask.to(weights.dtype)
+    if bias is not None:
+        weights = weights + bias.to(weights.dtype)
     return torch.softmax(weights, dim=-1).to(v.dtype) @ v
 
 
 class Attention(nn.Module):
-    """Multi-head attention from x to x, or from x to `context` when its width is given.
+    """Multi-head attention from x to x, or from x to a context. Its output layer starts at zero.
 
-    width: of x, divisible by heads. RMS-normalised queries and keys keep the logits bounded in low precision
-    (Dehghani et al. 2023, ViT-22B).
+    RMS-normalised queries and keys keep the logits bounded in low precision.
+
+    width: of x, divisible by heads.
+    context: width of the context, or None for self-attention.
+    Raises ValueError when built with a width that is not divisible.
+    Source: Vaswani et al. 2017, section 3.2; Dehghani et al. 2023 (ViT-22B), section 2, for the norms.
     """
 
     def __init__(self, width: int, heads: int, context: int | None = None) -> None:
@@ -54,10 +61,17 @@ class Attention(nn.Module):
         self,
         x: Tensor,
         context: Tensor | None = None,
-        mask: Tensor | None = None,
+        bias: Tensor | None = None,
         rotate: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """x: (B, N, width); context: (B, M, c); mask: (B, 1, 1, M) additive; rotate: from `rotation`. Returns as x."""
+        """Attend.
+
+        x: (B, N, width).
+        context: (B, M, c), for cross-attention.
+        bias: additive attention bias, broadcastable to (B, heads, N, M).
+        rotate: from `rotation`, for self-attention.
+        Returns as x.
+        """
         if self.across:
             assert context is not None
             q = self.q(x)
@@ -68,29 +82,37 @@ class Attention(nn.Module):
         q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)
         if rotate is not None:
             q, k = rotated(q, *rotate), rotated(k, *rotate)
-        out: Tensor = self.out(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+        out: Tensor = self.out(attend(q, k, v, bias).transpose(1, 2).flatten(2))
         return out
 
 
 def rotation(side: int, head: int, theta: float = 100.0) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, each (side², head/2), that tell a square grid's rows and columns apart by rotating q and k.
+    """Rotary position embedding of a square grid: half of the channels rotate with the row, half with the column.
 
-    Half of the channels turn with the row, half with the column. head: divisible by 4.
+    side: tokens in a row.
+    head: channels of an attention head, divisible by 4; ValueError if not.
+    theta: base of the frequencies.
+    Returns cosines and sines, each (side², head/2), for `rotated`.
     Source: Su et al. 2021 (RoPE); two axes as in Heo et al. 2024.
     """
     if head % 4:
         raise ValueError(f"rotary positions in two axes need a head width divisible by 4, got {head}")
-    # On the CPU also while a network is laid out without memory ("meta"): this is a constant, not a weight.
-    speed = theta ** -(torch.arange(head // 4, device="cpu") / (head // 4))
-    place = torch.arange(side, device="cpu")
-    row = place.repeat_interleave(side)[:, None] * speed
-    column = place.repeat(side)[:, None] * speed
+    # On the CPU even while a network is built without memory ("meta"): this is a constant, not a weight.
+    frequency = theta ** -(torch.arange(head // 4, device="cpu") / (head // 4))
+    index = torch.arange(side, device="cpu")
+    row = index.repeat_interleave(side)[:, None] * frequency
+    column = index.repeat(side)[:, None] * frequency
     angle = torch.cat([row, column], dim=1)
     return angle.cos(), angle.sin()
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x: (B, H, N, d) with its channels j and j + d/2 turned by angle j of the token; cos, sin: (N, d/2)."""
+    """Rotate the channels j and j + d/2 of each token by its angle j.
+
+    x: (B, H, N, d).
+    cos, sin: (N, d/2), from `rotation`.
+    Returns as x.
+    """
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)

@@ -1,4 +1,4 @@
-"""Sentences as vectors: the text encoder of CLIP, as published or reading in both directions."""
+"""The text encoder of CLIP, as published (causal) or bidirectional."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,25 @@ import torch
 from torch import Tensor, nn
 
 from unstir.nn.pre_norm_block import PreNormBlock
+from unstir.nn.text import padding
 
 
 @dataclass(frozen=True)
 class ClipTextConfig:
-    """vocabulary: number of token ids.  length: tokens of context.  mlp: hidden width.  activation: see `classic`.
+    """Sizes and variants of a `ClipText`.
 
-    causal: every token sees those before it only, as published; else each sees all that are not padding (id 0).
-    pool: "first_end", at the first token `end`; "argmax", at the largest id, which in OpenAI's vocabulary is the end;
-    "mean", over the tokens that are not padding.
+    vocabulary: number of token ids.
+    length: tokens of context.
+    width: of a token vector, divisible by heads.
+    depth: number of blocks.
+    heads: of the attention.
+    mlp: hidden width of the MLP.
+    activation: see `pre_norm_block.activation`.
+    causal: every token sees only those before it, as published; else each sees all that are not padding (id 0).
+    pool: where the vector is read: "first_end", at the first token `end`; "argmax", at the largest id, which is the end
+        in OpenAI's vocabulary; "mean", the mean over the tokens that are not padding.
+    end: id of the end token, for "first_end".
+    Raises ValueError when built with another pool.
     """
 
     vocabulary: int
@@ -34,7 +44,7 @@ class ClipTextConfig:
 
 
 class ClipText(nn.Module):
-    """Token ids (B, L) -> (B, width), normalised by a last layer norm but not to unit length.
+    """Token ids (B, L) -> (B, width), after a last layer norm, not of unit length.
 
     Source: Radford et al. 2021 (CLIP), section 2.4.
     """
@@ -52,36 +62,33 @@ class ClipText(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """ids: (B, L) int64, L up to `length`; every row has a token to pool at."""
+        """ids: (B, L) int64, L up to `length`; every row has a token to pool at.  Returns (B, width)."""
         config = self.config
-        place = None
+        token = None
         if config.pool != "mean":
-            place = ids.argmax(1) if config.pool == "argmax" else (ids == config.end).int().argmax(1)
+            token = ids.argmax(1) if config.pool == "argmax" else (ids == config.end).int().argmax(1)
         if ids.device.type == "cpu" and not torch.compiler.is_compiling():
-            # Short texts in a long context are mostly padding. To ask a GPU how much would mean to wait for it.
-            ids = ids[:, : self._seen(ids, place)]
+            # Short texts in a long context are mostly padding. On a GPU, counting it would force a synchronisation.
+            ids = ids[:, : self._used_length(ids, token)]
         real = ids != 0
         x = self.embed(ids) + self.position[: ids.shape[1]]
-        mask = None
-        if not config.causal:
-            # Where attention looks back only, padding needs no mask: it comes after all that is read.
-            mask = torch.zeros(ids.shape, device=ids.device, dtype=self.position.dtype)
-            mask = mask.masked_fill(~real, -1e4)[:, None, None, :]
+        # Causal attention needs no bias for padding: that comes after every token that is read.
+        bias = None if config.causal else padding(real, self.position.dtype)
         *blocks, last = self.blocks
         for block in blocks:
-            x = block(x, mask)
-        if place is not None:
-            pooled: Tensor = self.norm(last(x, mask, place))
+            x = block(x, bias)
+        if token is not None:
+            pooled: Tensor = self.norm(last(x, bias, token))
             return pooled
-        x = self.norm(last(x, mask))
+        x = self.norm(last(x, bias))
         weight = real.to(x.dtype).unsqueeze(-1)
         mean: Tensor = (x * weight).sum(1) / weight.sum(1)
         return mean
 
-    def _seen(self, ids: Tensor, place: Tensor | None) -> int:
-        """How many columns of ids have an effect, 1 at least."""
-        pooled = 1 if place is None else int(place.max()) + 1
-        if place is not None and self.config.causal:
+    def _used_length(self, ids: Tensor, token: Tensor | None) -> int:
+        """How many columns of ids have an effect, at least 1."""
+        pooled = 1 if token is None else int(token.max()) + 1
+        if token is not None and self.config.causal:
             return pooled
         column = torch.arange(1, ids.shape[1] + 1)
         return max(pooled, int((column * (ids != 0).any(0)).max()))

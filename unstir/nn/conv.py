@@ -1,4 +1,4 @@
-"""A convolution whose kernel is kept as a matrix."""
+"""A convolution whose kernel is stored as a matrix."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,10 @@ from torch.nn import functional as F
 class Conv(nn.Module):
     """`side`×`side` convolution with zero padding that keeps the picture's size.
 
-    The kernel is one matrix, (out, in·side²), because that is what it is to an optimiser that works on matrices (Muon).
+    The kernel is one matrix, (out, in·side²), because an optimiser that works on matrices (Muon) needs it so.
+
+    inside, outside: channels of the input and of the output.
+    side: of the kernel, odd.
     """
 
     def __init__(self, inside: int, outside: int, side: int) -> None:
@@ -18,6 +21,6 @@ class Conv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outside))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, in, h, w) -> (B, out, h, w)."""
+        """x: (B, in, h, w).  Returns (B, out, h, w)."""
         kernel = self.weight.view(-1, self.inside, self.side, self.side)
         return F.conv2d(x, kernel, self.bias, padding=self.side // 2)

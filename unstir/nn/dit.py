@@ -1,4 +1,4 @@
-"""A transformer on patches of pixels, conditioned on a level and on words."""
+"""A diffusion transformer on patches of pixels, conditioned on a noise level and on a text."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,17 @@ from unstir.nn.transformer import ModulatedBlock
 
 @dataclass(frozen=True)
 class DiTConfig:
-    """size: side of a picture in pixels, a multiple of `patch`.  bottleneck: width between pixels and tokens.
+    """Sizes of a `DiT`.
 
-    words: width of the text vectors.  width: divisible by heads, and width/heads by 4.
+    size: side of a picture in pixels, a multiple of `patch`.
+    channels: of a picture.
+    patch: side of a patch in pixels.
+    width: of a token, divisible by heads, and width/heads by 4.
+    depth: number of blocks.
+    heads: of the attention.
+    bottleneck: width of the linear layer between pixels and tokens.
+    words: width of the token vectors of the text.
+    Raises ValueError when built with a size that is not a multiple of the patch.
     """
 
     size: int
@@ -36,11 +44,11 @@ class DiTConfig:
 
 
 class DiT(nn.Module):
-    """(B, C, S, S), level (B,), words -> (B, C, S, S).
+    """(B, C, S, S), level (B,), text -> (B, C, S, S).
 
-    Large patches straight on pixels, squeezed through a narrow linear layer: pictures lie near a low-dimensional
-    surface, and a network that predicts the picture need not carry the noise. Source: Li and He 2025 (JiT);
-    Peebles and Xie 2023 (DiT).
+    Large patches of pixels pass a narrow linear layer: pictures lie near a low-dimensional manifold, and a network that
+    predicts the picture need not carry the noise.
+    Source: Li and He 2025 (JiT); Peebles and Xie 2023 (DiT).
     """
 
     cos: Tensor
@@ -71,7 +79,13 @@ class DiT(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
 
     def forward(self, xt: Tensor, level: Tensor, words: TextEncoding) -> Tensor:
-        """xt: (B, C, S, S) of about unit variance; level: (B,); S may differ from the one trained at."""
+        """Predict the picture, or what the model's prediction is.
+
+        xt: (B, C, S, S) of about unit variance; S may differ from `config.size`.
+        level: (B,), the log signal-to-noise ratio.
+        words: the text.
+        Returns as xt. Raises ValueError for pictures that are not square or whose side is no multiple of the patch.
+        """
         patch, side = self.config.patch, xt.shape[-1] // self.config.patch
         if xt.shape[-1] % patch or xt.shape[-2] != xt.shape[-1]:
             raise ValueError(f"pictures must be square, their side a multiple of {patch}, got {tuple(xt.shape)}")
@@ -80,9 +94,9 @@ class DiT(nn.Module):
         vector = F.silu(self.level(level) + self.pooled(words.pooled.to(x.dtype)))
         shared = self.modulate(vector).unflatten(-1, (6, -1))
         rotate = self._rotations(side, x.device)
-        mask = words.attention_bias(side)
+        bias = words.attention_bias(side)
         for block in self.blocks:
-            x = block(x, shared, words.tokens, mask, rotate)
+            x = block(x, shared, words.tokens, bias, rotate)
         shift, scale = self.modulate_out(vector).unsqueeze(1).chunk(2, dim=-1)
         return unpatch(self.out(self.norm(x) * (1 + scale) + shift), patch, self.config.channels)
 
@@ -100,7 +114,7 @@ class DiT(nn.Module):
 
 
 def patches(x: Tensor, patch: int) -> Tensor:
-    """(B, C, H, W) -> (B, H/p·W/p, C·p·p), row by row."""
+    """Pictures as patches. x: (B, C, H, W), H and W multiples of `patch`.  Returns (B, H/p·W/p, C·p·p), row by row."""
     b, c, h, w = x.shape
     return (
         x.reshape(b, c, h // patch, patch, w // patch, patch)

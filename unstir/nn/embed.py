@@ -1,4 +1,4 @@
-"""A number as a vector: how networks are told the noise level."""
+"""The noise level as a vector."""
 
 import math
 
@@ -7,9 +7,13 @@ from torch import Tensor, nn
 
 
 def sinusoids(x: Tensor, width: int, longest: float = 100.0, shortest: float = 0.5) -> Tensor:
-    """Cosines and sines of x at wavelengths from `shortest` to `longest`. x: (B,) -> (B, width), float32.
+    """Cosines and sines of x at wavelengths from `shortest` to `longest`.
 
-    Source: Vaswani et al. 2017, section 3.5; the wavelengths here suit a log signal-to-noise ratio in [-20, 20].
+    x: (B,).
+    width: even.
+    longest, shortest: the defaults suit a log signal-to-noise ratio in [-20, 20].
+    Returns (B, width) float32.
+    Source: Vaswani et al. 2017, section 3.5.
     """
     half = width // 2
     octave = torch.arange(half, device=x.device, dtype=torch.float32) / max(half - 1, 1)
@@ -19,7 +23,7 @@ def sinusoids(x: Tensor, width: int, longest: float = 100.0, shortest: float = 0
 
 
 class LevelEmbedding(nn.Module):
-    """Noise level -> vector of this width, by a two-layer perceptron on sinusoids."""
+    """Noise level -> vector, by a two-layer MLP on sinusoids. width: of the vector."""
 
     hidden_matrices = True
 
@@ -29,7 +33,7 @@ class LevelEmbedding(nn.Module):
         self.down = nn.Linear(width, width)
 
     def forward(self, level: Tensor) -> Tensor:
-        """level: (B,) log signal-to-noise ratio in [-20, 20] -> (B, width)."""
+        """level: (B,), log signal-to-noise ratio in [-20, 20].  Returns (B, width)."""
         features = sinusoids(level, 128).to(self.up.weight.dtype)
         out: Tensor = self.down(nn.functional.silu(self.up(features)))
         return out

@@ -1,4 +1,4 @@
-"""Starting values of weights: a function of the seed and the parameter's name, not of the order of construction."""
+"""Initial weights: a function of the seed and of the parameter's name, not of the order of construction."""
 
 import math
 import zlib
@@ -9,28 +9,31 @@ from torch import nn
 
 
 def init_zero(layer: nn.Module) -> None:
-    """Mark a layer whose weight starts at zero, so that the residual branch it ends begins as the identity."""
+    """Mark a layer for `initialise`: its weight starts at zero, so that a residual block begins as the identity."""
     layer.starts_at_zero = True  # type: ignore[assignment]
 
 
 def init_constant(layer: nn.Module, **values: float) -> None:
-    """Mark parameters of this layer, by their names, that start at a value of their own, such as a temperature."""
-    layer.own_starts = values  # type: ignore[assignment]
+    """Mark parameters of a layer for `initialise`: each starts at this constant, for example a temperature."""
+    layer.initial_constants = values  # type: ignore[assignment]
 
 
 @torch.no_grad()
 def initialise(network: nn.Module, seed: int) -> None:
-    """Fill every parameter: matrices and kernels Gaussian with variance 1/fan_in, embeddings with std 0.02,
-    norms with one, biases, tables and the layers marked by `init_zero` with zero, what `init_constant` names
-    as it says.
+    """Fill every parameter of the network.
 
-    fan_in: the product of all dimensions but the first. Source: LeCun et al. 1998, section 4.6.
+    matrices and kernels: Gaussian with variance 1/fan_in; fan_in is the product of all dimensions but the first.
+    embeddings and positions: Gaussian with standard deviation 0.02.
+    norms: 1.
+    biases, tables and layers marked by `init_zero`: 0.
+    parameters marked by `init_constant`: their constant.
+    Source: LeCun et al. 1998, section 4.6.
     """
     for path, module in network.named_modules():
-        own = getattr(module, "own_starts", {})
+        constants = getattr(module, "initial_constants", {})
         for name, parameter in module.named_parameters(recurse=False):
-            if name in own:
-                parameter.fill_(own[name])
+            if name in constants:
+                parameter.fill_(constants[name])
             elif getattr(module, "starts_at_zero", False) or (parameter.ndim < 2 and name != "weight"):
                 parameter.zero_()
             elif isinstance(module, nn.RMSNorm | nn.GroupNorm | nn.LayerNorm):
@@ -38,7 +41,7 @@ def initialise(network: nn.Module, seed: int) -> None:
             elif name == "table":
                 parameter.zero_()
             else:
-                # torch's generator on the CPU reads the low 32 bits of its seed and no others: both must be in those.
+                # torch's CPU generator uses the low 32 bits of its seed only: name and seed must both be in them.
                 key = zlib.crc32(f"{path}.{name}".encode(), seed & 0xFFFFFFFF)
                 generator = torch.Generator().manual_seed(key)
                 std = 0.02 if isinstance(module, nn.Embedding) or name == "position" else _fan_in_std(parameter)

@@ -1,4 +1,4 @@
-"""Small changes of large matrices: W + B·A with few columns in B and few rows in A."""
+"""Low-rank changes of weight matrices (LoRA): W + B·A with few columns in B and few rows in A."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,13 @@ LoRAWeights = dict[str, tuple[Tensor, Tensor]]
 
 
 class LoRA(nn.Module):
-    """The weight plus B·A, where only A and B learn. B starts at zero. Source: Hu et al. 2021 (LoRA), section 4.1."""
+    """A weight plus B·A, of which only A and B are trained. B starts at zero.
+
+    weight: (out, in).
+    rank: rows of A and columns of B.
+    generator: for the initial A.
+    Source: Hu et al. 2021 (LoRA), section 4.1.
+    """
 
     def __init__(self, weight: Tensor, rank: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -20,29 +26,32 @@ class LoRA(nn.Module):
         self.b = nn.Parameter(torch.zeros(rows, rank))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """weight: (out, in), which stays as it is."""
+        """weight: (out, in), not changed.  Returns as weight."""
         return weight + (self.b @ self.a).to(weight.dtype)
 
 
 def add_lora(network: nn.Module, rank: int, seed: int = 0) -> list[nn.Parameter]:
-    """Give every linear layer within `blocks` that is four times as wide and high a low-rank change; freeze the rest.
+    """Add a low-rank change to the linear layers of the transformer blocks, in place; freeze everything else.
 
-    Returns what learns. Deterministic.
+    network: its linear layers in modules named `blocks` are changed, if both their sides are at least 4·rank.
+    rank: of each change.
+    seed: for the initial values.
+    Returns the trainable parameters.
     """
     network.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
-    learning: list[nn.Parameter] = []
+    trainable: list[nn.Parameter] = []
     for name, layer in list(network.named_modules()):
         inside = "blocks" in name.split(".")
         if inside and isinstance(layer, nn.Linear) and min(layer.weight.shape) >= 4 * rank:
             change = LoRA(layer.weight, rank, generator).to(layer.weight.device)
             parametrize.register_parametrization(layer, "weight", change)
-            learning += [change.a, change.b]
-    return learning
+            trainable += [change.a, change.b]
+    return trainable
 
 
 def lora_weights(network: nn.Module) -> LoRAWeights:
-    """The changes that `add_lora` made and training filled, by the name of the weight in the plain network."""
+    """Copies of the changes that `add_lora` made, by the name of the weight in the network without them."""
     out: LoRAWeights = {}
     for name, module in network.named_modules():
         if isinstance(module, LoRA):
@@ -53,7 +62,11 @@ def lora_weights(network: nn.Module) -> LoRAWeights:
 
 @torch.no_grad()
 def merge_lora(network: nn.Module, deltas: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-    """Add the changes to the weights, for good. ValueError for names or shapes that the network does not have."""
+    """Add the changes to the weights, in place.
+
+    deltas: A and B by the name of the weight.
+    Raises ValueError for names or shapes that the network does not have.
+    """
     weights = dict(network.named_parameters())
     for name, (a, b) in deltas.items():
         weight = weights.get(name)

@@ -1,4 +1,4 @@
-"""The classic transformer block, with layer norms and biases, in which CLIP's two encoders were written."""
+"""The transformer block of CLIP's two encoders: pre-norm, with layer norms and biases."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ def quick_gelu(x: Tensor) -> Tensor:
 
 
 def activation(name: str) -> Callable[[Tensor], Tensor]:
-    """ "gelu" (exact, by erf) or "quick_gelu"; ValueError for another name."""
+    """The activation of this name: "gelu" (exact, by erf) or "quick_gelu"; ValueError for any other."""
     match name:
         case "gelu":
             return F.gelu
@@ -24,10 +24,12 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
     raise ValueError(f"there is no activation {name!r} here; there are: gelu, quick_gelu")
 
 
-class BiasedAttention(nn.Module):
-    """Multi-head attention of x to itself, with biases and no norm of its own.
+class SelfAttention(nn.Module):
+    """Multi-head self-attention as in the original transformer: linear layers with bias, no norm of its own.
 
-    width: divisible by heads.  causal: every token sees itself and those before it only.
+    width: of x, divisible by heads.
+    causal: every token attends only to itself and those before it.
+    Raises ValueError when built with a width that is not divisible.
     Source: Vaswani et al. 2017, section 3.2.
     """
 
@@ -39,32 +41,40 @@ class BiasedAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, place: Tensor | None = None) -> Tensor:
-        """x: (B, N, width); mask: (B, 1, 1, N) additive, for attention that is not causal. Returns as x.
+    def forward(self, x: Tensor, bias: Tensor | None = None, token: Tensor | None = None) -> Tensor:
+        """Attend.
 
-        place: (B,) int64, a token of each row; (B, width) is returned then, what it alone sees.
+        x: (B, N, width).
+        bias: additive attention bias, (B, 1, 1, N), for attention that is not causal.
+        token: (B,) int64, one token of each row, of which alone the output is wanted; None: of all.
+        Returns (B, N, width), or (B, width) for one token.
         """
-        if place is not None:
-            return self._at(x, mask, place)
+        if token is not None:
+            return self._of_token(x, bias, token)
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        seen = F.scaled_dot_product_attention(q, k, v, is_causal=True) if self.causal else attend(q, k, v, mask)
-        out: Tensor = self.out(seen.transpose(1, 2).flatten(2))
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True) if self.causal else attend(q, k, v, bias)
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
-    def _at(self, x: Tensor, mask: Tensor | None, place: Tensor) -> Tensor:
+    def _of_token(self, x: Tensor, bias: Tensor | None, token: Tensor) -> Tensor:
         b, n, width = x.shape
-        weight, bias = self.qkv.weight, self.qkv.bias
-        q = F.linear(x[torch.arange(b, device=x.device), place], weight[:width], bias[:width])
-        k, v = F.linear(x, weight[width:], bias[width:]).view(b, n, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        weight, offset = self.qkv.weight, self.qkv.bias
+        q = F.linear(x[torch.arange(b, device=x.device), token], weight[:width], offset[:width])
+        k, v = F.linear(x, weight[width:], offset[width:]).view(b, n, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
         if self.causal:
-            later = torch.arange(n, device=x.device) > place[:, None]
-            mask = torch.zeros(b, n, device=x.device, dtype=q.dtype).masked_fill(later, -torch.inf)[:, None, None]
-        out: Tensor = self.out(attend(q.view(b, self.heads, 1, -1), k, v, mask).flatten(1))
+            later = torch.arange(n, device=x.device) > token[:, None]
+            bias = torch.zeros(b, n, device=x.device, dtype=q.dtype).masked_fill(later, -torch.inf)[:, None, None]
+        out: Tensor = self.out(attend(q.view(b, self.heads, 1, -1), k, v, bias).flatten(1))
         return out
 
 
 class MLP(nn.Module):
-    """Linear, activation, linear. hidden: the width between."""
+    """Linear, activation, linear.
+
+    width: of x.
+    hidden: width between the two layers.
+    kind: see `activation`.
+    """
 
     def __init__(self, width: int, hidden: int, kind: str) -> None:
         super().__init__()
@@ -73,15 +83,21 @@ class MLP(nn.Module):
         self.down = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (…, width).  Returns as x."""
         out: Tensor = self.down(self.activation(self.up(x)))
         return out
 
 
 class PreNormBlock(nn.Module):
-    """Layer norm before attention and before the MLP, each added to what came in.
+    """A residual block: layer norm and self-attention, then layer norm and MLP.
 
-    Its branches do not start at zero: a class token would then begin as the same vector for every picture, and a
-    sigmoid loss was seen never to leave that.
+    Its branches do not start at zero. If they did, a class token would begin as the same vector for every picture, and
+    in experiments training with the sigmoid loss never left that state.
+
+    width: of x, divisible by heads.
+    hidden: width within the MLP.
+    kind: see `activation`.
+    causal: every token attends only to itself and those before it.
     Source: Radford et al. 2019 (GPT-2), section 2.3; Dosovitskiy et al. 2021 (ViT), eq. 2 and 3.
     """
 
@@ -90,17 +106,20 @@ class PreNormBlock(nn.Module):
     def __init__(self, width: int, heads: int, hidden: int, kind: str, causal: bool = False) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.attention = BiasedAttention(width, heads, causal)
+        self.attention = SelfAttention(width, heads, causal)
         self.norm2 = nn.LayerNorm(width)
         self.mlp = MLP(width, hidden, kind)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, place: Tensor | None = None) -> Tensor:
-        """x: (B, N, width); mask: (B, 1, 1, N) additive. Returns as x.
+    def forward(self, x: Tensor, bias: Tensor | None = None, token: Tensor | None = None) -> Tensor:
+        """Apply the block.
 
-        place: (B,) int64, a token of each row; (B, width) is returned then, that token alone. It is all that a model
-        asks of its last block if it reads one token, and a sixth of the work.
+        x: (B, N, width).
+        bias: additive attention bias, (B, 1, 1, N).
+        token: (B,) int64, one token of each row, of which alone the output is wanted; None: of all. A model that reads
+            one token asks its last block for no more, which is a sixth of the work.
+        Returns (B, N, width), or (B, width) for one token.
         """
-        seen = self.attention(self.norm1(x), mask, place)
-        x = seen + (x if place is None else x[torch.arange(len(x), device=x.device), place])
+        mixed = self.attention(self.norm1(x), bias, token)
+        x = mixed + (x if token is None else x[torch.arange(len(x), device=x.device), token])
         out: Tensor = x + self.mlp(self.norm2(x))
         return out

@@ -1,4 +1,4 @@
-"""Words as vectors: a small transformer over byte-pair tokens, trained together with the picture network."""
+"""The text encoder: a small transformer over byte-pair tokens, trained together with the picture network."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,30 +13,35 @@ from unstir.nn.transformer import Block
 
 
 class TextEncoding(NamedTuple):
-    """Conditioning by words.
+    """Texts as conditioning of a picture network.
 
-    tokens: (B, L, width) one vector per token.  mask: (B, 1, 1, L) additive: 0 for a token, a large negative number
-    for padding.  pooled: (B, width) the whole sentence.  where: (B, L, 3), where things lie by their names
-    (see `layout`), or None.
+    tokens: (B, L, width), one vector per token.
+    mask: (B, 1, 1, L), the attention bias that hides padding: 0 for a token, a large negative number for padding.
+    pooled: (B, width), one vector for the whole text.
+    layout: (B, L, 3), where the objects lie that the tokens name (see `nn.layout`), or None.
     """
 
     tokens: Tensor
     mask: Tensor
     pooled: Tensor
-    where: Tensor | None = None
+    layout: Tensor | None = None
 
     def attention_bias(self, side: int) -> Tensor:
-        """The mask for the patches of a square grid: (B, 1, 1, L), or (B, 1, side², L) where they heed places."""
-        return self.mask if self.where is None else self.mask + layout_bias(self.where, side).to(self.mask.dtype)
+        """The additive attention bias from the patches of a square grid to the tokens, of padding and of the layout.
+
+        side: patches in a row of the grid.
+        Returns (B, 1, side², L), or (B, 1, 1, L) without a layout.
+        """
+        return self.mask if self.layout is None else self.mask + layout_bias(self.layout, side).to(self.mask.dtype)
 
     @staticmethod
     def joined(parts: "Sequence[TextEncoding]") -> "TextEncoding":
-        """Several batches as one. Those that do not say where things lie say so of no token."""
-        where = None
-        if any(part.where is not None for part in parts):
-            where = torch.cat([_somewhere(part) for part in parts])
+        """Several batches as one. If any has a layout, those without get an empty one (nan)."""
+        layout = None
+        if any(part.layout is not None for part in parts):
+            layout = torch.cat([_layout_or_empty(part) for part in parts])
         tokens, masks, pooled = zip(*(part[:3] for part in parts), strict=True)
-        return TextEncoding(torch.cat(tokens), torch.cat(masks), torch.cat(pooled), where)
+        return TextEncoding(torch.cat(tokens), torch.cat(masks), torch.cat(pooled), layout)
 
     def join(self, other: "TextEncoding") -> "TextEncoding":
         """Both batches as one."""
@@ -51,22 +56,30 @@ class TextEncoding(NamedTuple):
         return self._each(lambda part: part.expand(count, *part.shape[1:]))
 
     def to(self, dtype: torch.dtype) -> "TextEncoding":
-        return TextEncoding(self.tokens.to(dtype), self.mask.to(dtype), self.pooled.to(dtype), self.where)
+        """All but the layout in this dtype; coordinates stay as they are."""
+        return TextEncoding(self.tokens.to(dtype), self.mask.to(dtype), self.pooled.to(dtype), self.layout)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "TextEncoding":
-        where = None if self.where is None else change(self.where)
-        return TextEncoding(change(self.tokens), change(self.mask), change(self.pooled), where)
+        layout = None if self.layout is None else change(self.layout)
+        return TextEncoding(change(self.tokens), change(self.mask), change(self.pooled), layout)
 
 
-def _somewhere(words: TextEncoding) -> Tensor:
-    if words.where is not None:
-        return words.where
-    return torch.full((*words.tokens.shape[:2], 3), torch.nan, device=words.tokens.device)
+def _layout_or_empty(text: TextEncoding) -> Tensor:
+    if text.layout is not None:
+        return text.layout
+    return torch.full((*text.tokens.shape[:2], 3), torch.nan, device=text.tokens.device)
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """vocabulary: number of token ids, 0 is padding.  length: tokens of context.  The rest: of the blocks."""
+    """Sizes of a `TextEncoder`.
+
+    vocabulary: number of token ids; 0 is padding.
+    length: tokens of context.
+    width: of a token vector, divisible by heads.
+    depth: number of blocks.
+    heads: of the attention.
+    """
 
     vocabulary: int
     length: int = 32
@@ -76,7 +89,7 @@ class TextConfig:
 
 
 class TextEncoder(nn.Module):
-    """Token ids -> Words. Bidirectional; the pooled vector is the mean over real tokens."""
+    """Token ids -> `TextEncoding` without a layout. Bidirectional; the pooled vector is the mean over real tokens."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -88,7 +101,7 @@ class TextEncoder(nn.Module):
         self.norm = RMSNorm(config.width)
 
     def forward(self, ids: Tensor) -> TextEncoding:
-        """ids: (B, length) int64, 0 for padding; every row has a token that is not."""
+        """Encode texts. ids: (B, length) int64, 0 for padding; every row has a token that is not."""
         real = ids != 0
         mask = padding(real, self.position.dtype)
         x = self.embed(ids) + self.position
@@ -101,5 +114,9 @@ class TextEncoder(nn.Module):
 
 
 def padding(real: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, 1, 1, L): an additive mask that hides all but the tokens that are real, (B, L)."""
+    """The attention bias that hides padding.
+
+    real: (B, L) bool, False for padding.
+    Returns (B, 1, 1, L) of this dtype: 0 where real, -10,000 for padding.
+    """
     return torch.zeros(real.shape, device=real.device, dtype=dtype).masked_fill(~real, -1e4)[:, None, None, :]

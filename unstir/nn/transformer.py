@@ -1,4 +1,4 @@
-"""Transformer blocks: attention, words across, SwiGLU; plain, or modulated by a vector."""
+"""Transformer blocks of attention and SwiGLU: a plain one, and one with cross-attention that a vector modulates."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,12 @@ from unstir.nn.norm import RMSNorm
 
 
 class SwiGLU(nn.Module):
-    """silu(x·W1) ⊙ (x·W2), then W3. Source: Shazeer 2020. Hidden width: 8/3 of the input's, to a multiple of 32."""
+    """(silu(x·W1) ⊙ (x·W2))·W3. W3 starts at zero.
+
+    width: of x.
+    hidden: width of the product; None: 8/3 of `width`, rounded up to a multiple of 32.
+    Source: Shazeer 2020.
+    """
 
     def __init__(self, width: int, hidden: int | None = None) -> None:
         super().__init__()
@@ -26,7 +31,7 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    """A plain pre-norm block: attention to itself, then SwiGLU. For text."""
+    """A pre-norm block of self-attention and SwiGLU, for text."""
 
     hidden_matrices = True
 
@@ -37,18 +42,21 @@ class Block(nn.Module):
         self.norm2 = RMSNorm(width)
         self.mlp = SwiGLU(width)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """x: (B, N, width); mask: (B, 1, 1, N) additive."""
-        x = x + self.attention(self.norm1(x), mask=mask)
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x: (B, N, width).  bias: additive attention bias, (B, 1, 1, N).  Returns as x."""
+        x = x + self.attention(self.norm1(x), bias=bias)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
 
 class ModulatedBlock(nn.Module):
-    """A block whose scale, shift and gate come from a vector (noise level and pooled words), with words across.
+    """A block of self-attention, cross-attention to the text and SwiGLU, modulated by noise level and pooled text.
 
-    The six modulation vectors are one projection shared by all blocks plus a learned table per block: adaLN-single,
-    Chen et al. 2023 (PixArt-alpha), section 2.3.
+    Its scales, shifts and gates are one projection shared by all blocks plus a learned table per block (adaLN-single).
+
+    width: of x, divisible by heads.
+    words: width of the token vectors of the text.
+    Source: Chen et al. 2023 (PixArt-alpha), section 2.3.
     """
 
     hidden_matrices = True
@@ -64,19 +72,27 @@ class ModulatedBlock(nn.Module):
         self.table = nn.Parameter(torch.zeros(6, width))
 
     def forward(
-        self, x: Tensor, shared: Tensor, words: Tensor, mask: Tensor, rotate: tuple[Tensor, Tensor] | None
+        self, x: Tensor, shared: Tensor, words: Tensor, bias: Tensor, rotate: tuple[Tensor, Tensor] | None
     ) -> Tensor:
-        """x: (B, N, width); shared: (B, 6, width); words: (B, M, c); mask: (B, 1, 1, M). Returns (B, N, width)."""
+        """Apply the block.
+
+        x: (B, N, width).
+        shared: (B, 6, width), the modulation that all blocks share.
+        words: (B, M, c), token vectors of the text.
+        bias: additive attention bias from x to words, broadcastable to (B, heads, N, M).
+        rotate: from `rotation`, or None.
+        Returns (B, N, width).
+        """
         modulation = (shared + self.table).to(x.dtype).unsqueeze(2)
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(1)
         x = x + (1 + gate1) * self.attention(self.norm1(x) * (1 + scale1) + shift1, rotate=rotate)
-        x = x + self.words(self.norm_words(x), words, mask)
+        x = x + self.words(self.norm_words(x), words, bias)
         out: Tensor = x + (1 + gate2) * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
         return out
 
 
 def compile_blocks(network: nn.Module) -> None:
-    """Let torch compile every transformer block in the network, in place. Equal blocks are compiled once."""
+    """Compile every transformer block of the network with torch, in place. Equal blocks are compiled once."""
     for module in network.modules():
         if isinstance(module, Block | ModulatedBlock):
             module.compile(dynamic=False)

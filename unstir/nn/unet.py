@@ -1,4 +1,4 @@
-"""A U-Net: convolutions at several scales with attention at the coarse ones, conditioned on a level and on words."""
+"""A U-Net: convolutions at several scales, attention at the coarse ones, conditioned on a noise level and on a text."""
 
 from dataclasses import dataclass
 
@@ -16,10 +16,18 @@ from unstir.nn.text import TextEncoding
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """size: side of a picture, a multiple of patch·2^(scales-1).  widths: channels at each scale, fine to coarse.
+    """Sizes of a `UNet`. One entry for each scale, fine to coarse, in widths, blocks and attend.
 
-    patch: pixels folded into channels before the first convolution.  attend: at which scales there is attention.
-    blocks: residual blocks per scale, on the way down and on the way up.
+    size: side of a picture in pixels, a multiple of patch·2^(scales-1).
+    channels: of a picture.
+    patch: side of the squares of pixels that are folded into channels before the first convolution.
+    widths: channels.
+    blocks: residual blocks on the way down, and as many on the way up.
+    attend: whether there is attention.
+    head: channels of an attention head.
+    words: width of the token vectors of the text.
+    vector: width of the conditioning vector (noise level and pooled text).
+    Raises ValueError when built with values that do not fit together.
     """
 
     size: int
@@ -41,8 +49,12 @@ class UNetConfig:
 
 
 class Residual(nn.Module):
-    """norm, silu, conv, modulated norm, silu, conv; then attention to itself and to the words where asked.
+    """norm, silu, conv, modulated norm, silu, conv; then, where wanted, self-attention and cross-attention to the text.
 
+    inside: channels of the input.
+    width: channels of the output.
+    config: of the whole network.
+    attend: whether there is attention.
     Source: Ho et al. 2020, appendix B; scale and shift by the vector as in Dhariwal and Nichol 2021.
     """
 
@@ -65,7 +77,7 @@ class Residual(nn.Module):
             self.words = Attention(width, width // config.head, context=config.words)
 
     def forward(self, x: Tensor, vector: Tensor, words: TextEncoding) -> Tensor:
-        """x: (B, inside, h, w); vector: (B, v). Returns (B, width, h, w)."""
+        """x: (B, inside, h, w).  vector: (B, v).  words: the text.  Returns (B, width, h, w)."""
         h = self.conv1(F.silu(self.norm1(x)))
         scale, shift = self.modulate(vector)[:, :, None, None].to(h.dtype).chunk(2, dim=1)
         h = self.conv2(F.silu(self.norm2(h) * (1 + scale) + shift))
@@ -82,7 +94,7 @@ class Residual(nn.Module):
 
 
 class UNet(nn.Module):
-    """(B, C, S, S), level (B,), words -> (B, C, S, S)."""
+    """(B, C, S, S), level (B,), text -> (B, C, S, S). Source: Ronneberger et al. 2015; Ho et al. 2020, appendix B."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -104,7 +116,13 @@ class UNet(nn.Module):
         init_zero(self.out)
 
     def forward(self, xt: Tensor, level: Tensor, words: TextEncoding) -> Tensor:
-        """xt: (B, C, S, S) of about unit variance; level: (B,)."""
+        """Predict the picture, or what the model's prediction is.
+
+        xt: (B, C, S, S) of about unit variance; S may differ from `config.size`.
+        level: (B,), the log signal-to-noise ratio.
+        words: the text.
+        Returns as xt. Raises ValueError for sides that the scales do not divide.
+        """
         step = self.config.patch * 2 ** (len(self.config.widths) - 1)
         if xt.shape[-1] % step or xt.shape[-2] % step:
             raise ValueError(f"the sides of a picture must be multiples of {step}, got {tuple(xt.shape[-2:])}")

@@ -1,4 +1,4 @@
-"""Pictures as vectors: a Vision Transformer as CLIP has it, so that published weights fit into it exactly."""
+"""The picture encoder of CLIP: a Vision Transformer into which published weights fit exactly."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,19 @@ from unstir.nn.pre_norm_block import PreNormBlock
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """size: side of a picture in pixels, a multiple of `patch`.  mlp: hidden width.  activation: see `classic`.
+    """Sizes and variants of a `VisionTransformer`.
 
-    pool: "class", the vector is read off a token of its own; or "mean", over the patches, without such a token.
-    mean, std: of each channel in [0, 1], by which pictures are normalised first; empty: they are taken as they are.
+    size: side of a picture in pixels, a multiple of `patch`.
+    channels: of a picture.
+    patch: side of a patch in pixels.
+    width: of a token, divisible by heads.
+    depth: number of blocks.
+    heads: of the attention.
+    mlp: hidden width of the MLP.
+    activation: see `pre_norm_block.activation`.
+    pool: "class", the vector is that of an additional class token; "mean", the mean over the patches.
+    mean, std: of each channel in [0, 1], by which pictures are normalised first; empty: no normalisation.
+    Raises ValueError when built with values that do not fit together.
     """
 
     size: int
@@ -39,7 +48,7 @@ class VisionConfig:
 
 
 class VisionTransformer(nn.Module):
-    """(B, C, S, S) in [-1, 1] -> (B, width), normalised by a last layer norm but not to unit length.
+    """(B, C, S, S) in [-1, 1] -> (B, width), after a last layer norm, not of unit length.
 
     Source: Dosovitskiy et al. 2021 (ViT); Radford et al. 2021 (CLIP), section 2.4, for the norm before the blocks.
     """
@@ -62,13 +71,13 @@ class VisionTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
         if config.mean:
-            # On the CPU also while a network is laid out without memory ("meta"): these are constants, not weights.
+            # On the CPU even while a network is built without memory ("meta"): these are constants, not weights.
             mean, std = (torch.tensor(part, device="cpu")[:, None, None] for part in (config.mean, config.std))
             self.register_buffer("centre", 2 * mean - 1, persistent=False)
             self.register_buffer("spread", 2 * std, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, C, S, S) of the size and channels of `config`; ValueError for others."""
+        """x: (B, C, S, S) of the size and channels of `config`; ValueError for others.  Returns (B, width)."""
         config = self.config
         if x.shape[1:] != (config.channels, config.size, config.size):
             wanted = (config.channels, config.size, config.size)
@@ -83,7 +92,7 @@ class VisionTransformer(nn.Module):
         for block in blocks:
             x = block(x)
         if config.pool == "class":
-            pooled: Tensor = self.norm(last(x, place=torch.zeros(len(x), dtype=torch.int64, device=x.device)))
+            pooled: Tensor = self.norm(last(x, token=torch.zeros(len(x), dtype=torch.int64, device=x.device)))
         else:
             pooled = self.norm(last(x)).mean(1)
         return pooled

@@ -14,6 +14,7 @@ import torch
 from unstir.data.order import CAPTION, ORDER, order
 from unstir.data.pictures import Pictures
 from unstir.diffusion.noise import derive_seed
+from unstir.diffusion.philox import keyed_generator
 from unstir.models.diffusion import Batch
 from unstir.models.process_group import process_group
 from unstir.scenes.compose import SceneArrays, compose, scene_arrays, to_device
@@ -52,7 +53,7 @@ class BatchPlanner:
     def at(self, images_seen: int) -> "PlannedBatch":
         """The batch that follows after so many pictures."""
         places = order(len(self.index), derive_seed(self.seed, ORDER), images_seen, self.batch_size)
-        rng = np.random.Generator(np.random.Philox(key=derive_seed(self.seed, images_seen, CAPTION)))
+        rng = keyed_generator(derive_seed(self.seed, images_seen, CAPTION))
         scenes = [self.planner.scene(int(row), rng) for row in self.index[places]]
         scenes = [
             scene._replace(caption="", told=()) if rng.random() < self.caption_dropout else scene for scene in scenes

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from unstir.data.pictures import Pictures
+from unstir.diffusion.philox import keyed_generator
 from unstir.models.diffusion import Diffusion
 from unstir.models.process_group import process_group
 from unstir.scenes.batches import BatchPlanner, SceneBatches, drawings_of
@@ -35,7 +36,7 @@ class SceneSource:
         """Captions of scenes without typos, for a tokenizer to learn: so many around each drawing, always the same."""
         drawings = drawings_of(pictures)
         planner = ScenePlanner(drawings, SceneMix(typos=0.0))
-        rng = np.random.Generator(np.random.Philox(key=0))
+        rng = keyed_generator(0)
         return [planner.scene(row, rng).caption for row in range(len(drawings)) for _ in range(each)]
 
     def shortest_captions(self, pictures: Pictures) -> list[str]:
@@ -60,5 +61,5 @@ class SceneSource:
         length = model.config.text.length
         planner = BatchPlanner(drawings, index, model.tokenizer, length, self.mix, batch_size, seed, caption_dropout)
         pixels = torch.from_numpy(np.array(trained.pixels)).to(model.device)
-        workers = max(1, WORKERS // process_group().processes) if model.device.type == "cuda" else 0
+        workers = max(1, WORKERS // process_group().size) if model.device.type == "cuda" else 0
         return SceneBatches(pixels, planner, workers)

@@ -105,7 +105,7 @@ def batch_size(largest: int, pictures: Pictures) -> int:
 
     largest: for one process; several take so many times more, as far as there are pictures.
     """
-    processes = process_group().processes
+    processes = process_group().size
     size = min(largest * processes, max(16, len(pictures) // 4))
     return max(1, size // processes) * processes
 

@@ -11,6 +11,7 @@ import torch
 from unstir.data.order import CAPTION, NOISE, ORDER, VALIDATION, order
 from unstir.data.pictures import Pictures
 from unstir.diffusion.noise import derive_seed
+from unstir.diffusion.philox import keyed_generator
 from unstir.models.process_group import process_group
 from unstir.train.config import TrainConfig
 
@@ -72,7 +73,7 @@ def rows_at(trained: Rows, config: TrainConfig, images_seen: int) -> Rows:
 
 def captions_at(alternatives: Sequence[Sequence[str]], config: TrainConfig, images_seen: int) -> list[str]:
     """One caption for each picture of the batch; "" for the share that is trained without words."""
-    rng = np.random.Generator(np.random.Philox(key=derive_seed(config.seed, images_seen, CAPTION)))
+    rng = keyed_generator(derive_seed(config.seed, images_seen, CAPTION))
     chosen = []
     for ways in alternatives:
         drop, pick = rng.random(2)

@@ -14,9 +14,13 @@ from typing import Any, Protocol
 
 import torch
 
+from unstir.data.entry import Source
 from unstir.data.named import open_named
-from unstir.data.packing import pack
+from unstir.data.packing import check_and_pack, pack
 from unstir.data.pictures import Pictures
+from unstir.data.report import problem_lines
+from unstir.data.sample import sample_check, spread_rows
+from unstir.durations import duration
 from unstir.errors import UserError
 from unstir.models.description import describe
 from unstir.models.diffusion import Diffusion
@@ -32,6 +36,12 @@ from unstir.train.recipe import Recipe
 from unstir.train.run import Run
 from unstir.train.run_file import RunFile, read_run_file
 from unstir.weights.model_file import Loaded, find_model, load_model
+
+READING_SHARE = 0.4
+"""The share of the budget that reading the pictures may take."""
+
+LEAST_READ = 256
+"""So many pictures are read whatever the budget is: a sample's time tells nothing of them, and fewer teach nothing."""
 
 
 class Reporter(Protocol):
@@ -205,24 +215,42 @@ def prepared(at: Beginning, read: Callable[[], None]) -> Pictures:
 
 
 def _read(at: Beginning) -> None:
-    """Check the data, choose a picture size by it and the budget, and pack it into the folder."""
-    from unstir.data.check import check
-
+    """Check the data, choose a picture size by it and the budget, and pack it into the folder, all in one pass."""
     found = open_named(at.data)
     where = at.folder / run_folder.PICTURES
     if isinstance(found, Pictures):
         found.save(where)
         at.reporter.say(f"{at.data}: {len(found)} built-in pictures")
         return
-    with at.reporter.stage("checking pictures", len(found.entries)) as progress:
-        report = check(found, lambda done, _: progress(done))
+    if not found.entries:
+        raise UserError(f"there are no pictures in {found.name}")
+    sample = sample_check(found, seconds=min(10.0, at.seconds / 20))
+    side = auto_recipe.picture_size(sample.suggested_size, at.seconds, at.on_gpu)
+    found = _as_many_as_fit(at, found, sample.estimate_seconds)
+    with at.reporter.stage("checking and packing pictures", len(found.entries)) as progress:
+        report, _ = check_and_pack(found, side, where, progress=lambda done, _: progress(done))
     for line in report.lines():
         at.reporter.say(line)
-    side = auto_recipe.picture_size(report.suggested_size(), at.seconds, at.on_gpu)
     if side < report.suggested_size():
         at.reporter.say(f"training at {side} pixels: larger pictures take longer to learn than the budget allows")
-    with at.reporter.stage("reading pictures", len(found.entries)) as progress:
-        pack(found, side, where=where, progress=lambda done, _: progress(done))
+
+
+def _as_many_as_fit(at: Beginning, found: Source, seconds: float) -> Source:
+    """The source, or so many of its pictures, spread evenly, that reading them leaves time to train.
+
+    seconds: that all of them take.
+    """
+    most = READING_SHARE * (at.seconds - (time.monotonic() - at.began))
+    if seconds <= most or len(found.entries) <= LEAST_READ:
+        return found
+    count = max(LEAST_READ, int(len(found.entries) * max(most, 0.0) / seconds))
+    rows = sorted(spread_rows(len(found.entries), count))
+    at.reporter.say(
+        f"note: reading all {len(found.entries):,} pictures takes about {duration(seconds)}; to leave "
+        f"{1 - READING_SHARE:.0%} of the time for training, {len(rows):,} of them are used, spread evenly; "
+        "a longer --budget uses all"
+    )
+    return replace(found, entries=[found.entries[row] for row in rows])
 
 
 def _read_for(at: Beginning, recipe: Recipe) -> None:
@@ -231,8 +259,8 @@ def _read_for(at: Beginning, recipe: Recipe) -> None:
     count = len(found if isinstance(found, Pictures) else found.entries)
     with at.reporter.stage("reading pictures", count) as progress:
         _, problems = pack_for(found, recipe, at.folder / run_folder.PICTURES, lambda done, _: progress(done))
-    for problem in problems:
-        at.reporter.say(f"left out {problem.key}: {problem.what}")
+    for line in problem_lines(problems):
+        at.reporter.say(line)
 
 
 def _read_like(at: Beginning, shape: tuple[int, int, int]) -> None:

@@ -33,7 +33,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the checkpoint of the run in this folder, replacing the one before."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}
     metadata = {"facts": json.dumps(checkpoint.facts, sort_keys=True)}
-    write_atomic(folder / NAME, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    size = sum(value.nbytes for value in tensors.values())
+    write_atomic(folder / NAME, lambda temporary: save_file(tensors, temporary, metadata=metadata), size=size)
 
 
 def load(folder: Path) -> Checkpoint | None:

@@ -58,7 +58,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], loss: Tensor) -> Tenso
     parameters: alike in all processes. All of it travels as one vector, because each message costs a wait.
     """
     loss = loss.detach().float()
-    processes = process_group().processes
+    processes = process_group().size
     if processes == 1:
         return loss
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -74,7 +74,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], loss: Tensor) -> Tenso
 
 def any_process(flag: bool) -> bool:
     """Whether any process says so: then all do."""
-    if process_group().processes == 1:
+    if process_group().size == 1:
         return flag
     said = torch.tensor(int(flag))
     distributed.all_reduce(said, op=distributed.ReduceOp.MAX)
@@ -83,7 +83,7 @@ def any_process(flag: bool) -> bool:
 
 def largest(number: int) -> int:
     """The largest of the numbers that the processes say; all must ask."""
-    if process_group().processes == 1:
+    if process_group().size == 1:
         return number
     said = torch.tensor(number)
     distributed.all_reduce(said, op=distributed.ReduceOp.MAX)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unstir.errors import UserError
-from unstir.files import write_atomic
+from unstir.files import write_atomic, write_error
 
 NAME = "log.jsonl"
 
@@ -30,8 +30,12 @@ class Log:
 
     def write(self, images_seen: int, values: Mapping[str, float | str]) -> None:
         """One line: the clock and these values."""
-        self._file.write(json.dumps({"images": images_seen, **values}) + "\n")
-        self._file.flush()
+        line = json.dumps({"images": images_seen, **values}) + "\n"
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError as error:
+            raise write_error(self._path, error, len(line)) from error
         if self._board is not None:
             for name, value in values.items():
                 write = self._board.add_text if isinstance(value, str) else self._board.add_scalar

@@ -125,7 +125,7 @@ def clip_measure(run: Run[Any], plan: RunFile, path: Path, device: str) -> Measu
 
     path: of the CLIP, a model file or a run folder. UserError where it cannot score these pictures.
     """
-    from unstir.evaluate.small import small_evaluation
+    from unstir.evaluate.run.quick import quick_evaluation
     from unstir.weights.model_file import find_model, load_clip
 
     model: Any = run.model.exported()
@@ -141,7 +141,7 @@ def clip_measure(run: Run[Any], plan: RunFile, path: Path, device: str) -> Measu
         raise UserError(f"{path} cannot score these pictures: {error}") from None
 
     def measure(_: Run[Any]) -> Mapping[str, float]:
-        found = small_evaluation(model, pictures, clip, rows, plan.settings)
-        return {"CLIP score": found.clip_score, "CLIP score, real": found.ceiling, "KID": found.kernel}
+        found = quick_evaluation(model, pictures, clip, rows, plan.settings)
+        return {"CLIP score": found.clip_score, "CLIP score, real": found.ceiling, "KID": found.kid}
 
     return measure

@@ -51,9 +51,8 @@ def chance_loss(batch: ClipBatch, loss: str) -> float:
 
 def mean_picture_loss(model: Diffusion, x0: Tensor, quantiles: int = 1024) -> float:
     """The loss of a model that always draws the mean of all pictures. x0: (B, C, S, S), B > 1."""
-    config = model.config
     variance = x0.var(0).mean().item()
     shares = (torch.arange(quantiles, dtype=torch.float64, device="cpu") + 0.5) / quantiles
-    t = torch.sigmoid(config.t_mean + config.t_std * torch.special.ndtri(shares))
+    t = model.time_distribution.quantile(shares)
     _, b = model.loss_space.line(model.schedule.alpha(t), model.schedule.sigma(t).clamp(min=SMALLEST_SIGMA))
     return variance * (1 / torch.as_tensor(b) ** 2).mean().item()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unstir.data.pictures import Pictures
 from unstir.diffusion.noise import TRAINING, batch_normal
+from unstir.evaluate.metrics.retrieval import recall_at_k
 from unstir.models.clip import Clip
 from unstir.models.diffusion import Diffusion
 from unstir.models.pixels import to_model
@@ -64,16 +65,18 @@ def retrieval(model: Clip, held: Pictures, batch_size: int) -> dict[str, float]:
     """image-to-text R@1: of the pictures, the share whose nearest caption is true of it. text-to-image R@1: of the
     captions, the share whose nearest picture it is true of. {} without pictures.
 
-    A caption is true of a picture that has it among its alternatives.
+    A caption is true of a picture that has it among its alternatives. Where a wrong answer is as near as a right one,
+    it counts as found first.
     """
     if not len(held):
         return {}
     pictures, captions, words = embeddings(model, held, batch_size)
-    cosines = pictures @ words.T
-    nearest_caption, nearest_picture = cosines.argmax(1).tolist(), cosines.argmax(0).tolist()
-    to_text = [captions[caption] in ways for caption, ways in zip(nearest_caption, held.captions, strict=True)]
-    to_image = [caption in held.captions[row] for caption, row in zip(captions, nearest_picture, strict=True)]
-    return {"image-to-text R@1": float(np.mean(to_text)), "text-to-image R@1": float(np.mean(to_image))}
+    relevant = [[caption in ways for caption in captions] for ways in held.captions]
+    found = recall_at_k(pictures.numpy(), words.numpy(), relevant)
+    return {
+        "image-to-text R@1": found.image_to_text["R@1"].value,
+        "text-to-image R@1": found.text_to_image["R@1"].value,
+    }
 
 
 @torch.no_grad()

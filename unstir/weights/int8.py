@@ -31,7 +31,13 @@ def quantize(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def dequantize(weight: Tensor, scale: Tensor) -> Tensor:
-    """The weight, float32. weight: int8.  scale: one for each entry of its first dimension; ValueError if not."""
-    if weight.dtype != torch.int8 or scale.shape != weight.shape[:1]:
+    """The inverse of `quantize` for one weight.
+
+    weight: int8, of two dimensions or more.
+    scale: one number for each entry of the first dimension.
+    Returns float32, of the shape of the weight. Raises ValueError for other dtypes or shapes.
+    """
+    if weight.dtype != torch.int8 or weight.ndim < 2 or scale.shape != weight.shape[:1]:
         raise ValueError(f"scales of shape {tuple(scale.shape)} do not go with {weight.dtype} {tuple(weight.shape)}")
-    return weight.float() * scale.float().reshape(-1, *([1] * (weight.ndim - 1)))
+    rows = weight.flatten(1).float() * scale.float()[:, None]
+    return rows.reshape(weight.shape)

@@ -115,7 +115,8 @@ def save_model(
             for k, part in enumerate(pair):
                 tensors[f"{FEW_PREFIX}{k}/{name}"] = part.to("cpu", torch.float16).contiguous()
     text = json.dumps(header, ensure_ascii=False, sort_keys=True)
-    write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata={HEADER: text}))
+    size = sum(value.nbytes for value in tensors.values())
+    write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata={HEADER: text}), size=size)
 
 
 def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
