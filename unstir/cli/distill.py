@@ -24,7 +24,8 @@ def distill(
 ) -> None:
     """Distil a model to four steps without guidance, which draw what took it many steps with its own guidance.
 
-    The same command continues a run that was stopped. Started by torchrun, its processes train one model together.
+    The same command continues a run that was stopped. Started by torchrun, its processes train one model together
+    (docs/distributed.md): torchrun --nproc-per-node 2 -m unstir -- distill DATA --from MODEL --run RUN
 
     Parameters
     ----------

@@ -29,7 +29,8 @@ def train(
 ) -> None:
     """Train a model on DATA in the folder --run; the same command continues a run that was stopped.
 
-    Started by torchrun, its processes train one model together: torchrun --nproc-per-node 2 -m unstir train …
+    Started by torchrun, its processes train one model together (docs/distributed.md):
+    torchrun --nproc-per-node 2 -m unstir -- train DATA --run RUN
 
     Parameters
     ----------
