@@ -14,7 +14,7 @@ from unstir.train.begin import Beginning
 from unstir.train.kinds import SizeName
 from unstir.train.loop import Progress
 from unstir.train.recipe import Recipe
-from unstir.train.session import Choice, alone, clip_measure, open_run, train_run
+from unstir.train.session import Choice, clip_measure, exclusive_run, open_or_begin, train_run
 from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, resolve_default
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ def train(
     device, folder = checked_device(device), Path(run)
     by_recipe: tuple[str, Recipe] | None = None
     if isinstance(recipe, str):
-        by_recipe = recipe, recipes.named(recipe)
+        by_recipe = recipe, recipes.named_recipe(recipe)
     elif recipe is not None:
         by_recipe = "of your own", recipe
     first = None if start is None else resolve_default(Path(start), DEFAULT)
     at = Beginning(str(data), folder, device, None if by_recipe else seconds, began, checked_seed(seed))
-    opened, plan = open_run(at, Choice(by_recipe, first, kind, size).begin)
-    with alone(folder):
+    opened, plan = open_or_begin(at, Choice(by_recipe, first, kind, size).begin)
+    with exclusive_run(folder):
         measure = None
         if eval_clip is not None:
             measure = clip_measure(opened, plan, resolve_default(Path(eval_clip), DEFAULT_CLIP), device)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.icons.drawings import Found
+from tools.icons.drawings import IconCollection
 from tools.icons.emoji import FluentEmoji, blob, emojitwo, fluent, fluent_emoji, fxemoji, noto, twemoji
 from tools.icons.lines import lucide, material, phosphor
 from tools.icons.names import EmojiNames, read_annotations, read_emoji_test
@@ -33,17 +33,21 @@ REPOSITORIES = {
 }
 """Where each is cloned from, for the messages; docs/icons.md has the whole table."""
 
-_EMOJI: dict[str, Callable[[Path, EmojiNames, Found], None]] = {
+_EMOJI: dict[str, Callable[[Path, EmojiNames, IconCollection], None]] = {
     "noto": noto, "blob": blob, "twemoji": twemoji, "fxemoji": fxemoji, "emojitwo": emojitwo,
 }  # fmt: skip
-_LINES: dict[str, Callable[[Path, Found], None]] = {"phosphor": phosphor, "lucide": lucide, "material": material}
+_LINES: dict[str, Callable[[Path, IconCollection], None]] = {
+    "phosphor": phosphor,
+    "lucide": lucide,
+    "material": material,
+}
 
 _SHOWN = 20
 """How many problems are spelt out."""
 
 
 @dataclass(frozen=True)
-class Report:
+class ConversionReport:
     """What was written (style -> drawings), what was left out and why, and what is wrong."""
 
     written: dict[str, int] = field(default_factory=dict)
@@ -71,14 +75,14 @@ def convert(
     annotations: Sequence[Path] = (),
     size: int = 128,
     say: Callable[[str], None] = print,
-) -> Report:
+) -> ConversionReport:
     """Write one tar for each style of `clones` (a key of REPOSITORIES -> its folder) into the folder `out`.
 
     The same clones, sizes and versions of resvg-py and Pillow give the same bytes. Everything is looked for before
     anything is written. Raises UserError: no clone, no such folder, another layout, emoji without a list of names.
     """
     _check(out, clones, size)
-    found, names = Found(), EmojiNames()
+    found, names = IconCollection(), EmojiNames()
     emoji: list[FluentEmoji] = fluent_emoji(clones["fluent"], names, found) if "fluent" in clones else []
     if emoji_test:
         read_emoji_test(emoji_test, names)
@@ -113,7 +117,7 @@ def convert(
             except OSError as error:
                 raise UserError(f"{shard} cannot be written: {error.strerror or error}.") from error
             say(f"{shard}: {written[style.id]:,} drawing(s)")
-    return Report(written, dict(found.left_out), tuple(sorted(found.unnamed)), tuple(problems))
+    return ConversionReport(written, dict(found.left_out), tuple(sorted(found.unnamed)), tuple(problems))
 
 
 def _check(out: Path, clones: Mapping[str, Path], size: int) -> None:

@@ -9,7 +9,7 @@ from tools.icons.styles import STYLE, Style
 
 
 @dataclass(frozen=True)
-class Words:
+class IconName:
     """What a drawing is called, in lower case. tags: synonyms and keywords without the name.  group: a category."""
 
     name: str
@@ -18,12 +18,12 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class IconFile:
     """One drawing in one style. key: code points ("1f34e") or the icon's name ("acorn").  path: an SVG or PNG file."""
 
     key: str
     style: Style
-    words: Words
+    words: IconName
     path: Path
 
     @property
@@ -33,24 +33,24 @@ class Drawing:
 
 
 @dataclass
-class Found:
+class IconCollection:
     """What the layouts have found so far. A key is taken once in a style; who comes later is a problem.
 
     left_out: why drawings are not wanted, and how many.  unnamed: emoji for which no name is known.
     """
 
-    drawings: dict[str, dict[str, Drawing]] = field(default_factory=dict)
+    drawings: dict[str, dict[str, IconFile]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     unnamed: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
-    def add(self, key: str, style: str, words: Words, path: Path) -> None:
+    def add(self, key: str, style: str, words: IconName, path: Path) -> None:
         """Take the drawing in `path`; a second one of the same key and style is named and left out."""
         known = self.drawings.setdefault(style, {})
         if key in known:
             self.problems.append(f"{path}: {style} has {key} already, from {known[key].path.name}; it is left out.")
         else:
-            known[key] = Drawing(key, STYLE[style], words, path)
+            known[key] = IconFile(key, STYLE[style], words, path)
 
 
 def tidy_tags(name: str, tags: Iterable[object]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.icons.drawings import Found, Words
+from tools.icons.drawings import IconCollection, IconName
 from tools.icons.names import EmojiNames, codes_of, has_skin_tone, is_keyboard_sign, is_letter, points
 
 _FLUENT_FOLDERS = {
@@ -31,7 +31,7 @@ class FluentEmoji:
     key: str
 
 
-def fluent_emoji(clone: Path, names: EmojiNames, found: Found) -> list[FluentEmoji]:
+def fluent_emoji(clone: Path, names: EmojiNames, found: IconCollection) -> list[FluentEmoji]:
     """Every emoji of Fluent; `names` learns what its metadata.json files say."""
     emoji = []
     for file in sorted(clone.glob("assets/*/metadata.json")):
@@ -48,7 +48,7 @@ def fluent_emoji(clone: Path, names: EmojiNames, found: Found) -> list[FluentEmo
     return emoji
 
 
-def fluent(emoji: list[FluentEmoji], names: EmojiNames, found: Found) -> None:
+def fluent(emoji: list[FluentEmoji], names: EmojiNames, found: IconCollection) -> None:
     """assets/NAME/{3D,Color,Flat,High Contrast}/*.{png,svg}, in four styles."""
     for one in emoji:
         for folder, style in _FLUENT_FOLDERS.items():
@@ -59,28 +59,28 @@ def fluent(emoji: list[FluentEmoji], names: EmojiNames, found: Found) -> None:
                 _add(one.key, style, files[0], names, found)
 
 
-def noto(clone: Path, names: EmojiNames, found: Found) -> None:
+def noto(clone: Path, names: EmojiNames, found: IconCollection) -> None:
     """svg/emoji_u*.svg, or else png/128/emoji_u*.png. Flags lie elsewhere (third_party) and are not taken."""
     _by_codes(clone, ("svg", "png/128"), "noto", names, found)
 
 
-def blob(clone: Path, names: EmojiNames, found: Found) -> None:
+def blob(clone: Path, names: EmojiNames, found: IconCollection) -> None:
     """svg/emoji_u*.svg of Blobmoji, or the svg folder of the svgmoji package."""
     _by_codes(clone, ("packages/svgmoji__blob/svg", "svg"), "blob", names, found)
 
 
-def twemoji(clone: Path, names: EmojiNames, found: Found) -> None:
+def twemoji(clone: Path, names: EmojiNames, found: IconCollection) -> None:
     """assets/svg/*.svg, or the svg folder of the svgmoji package, or else assets/72x72/*.png, enlarged."""
     _by_codes(clone, ("assets/svg", "packages/svgmoji__twemoji/svg", "svg", "assets/72x72"), "twemoji", names, found)
 
 
-def emojitwo(clone: Path, names: EmojiNames, found: Found) -> None:
+def emojitwo(clone: Path, names: EmojiNames, found: IconCollection) -> None:
     """svg/*.svg in colour and svg_bw/*.svg in ink."""
     _by_codes(clone, ("svg",), "emojitwo", names, found)
     _by_codes(clone, ("svg_bw",), "emojitwo-outline", names, found)
 
 
-def fxemoji(clone: Path, names: EmojiNames, found: Found) -> None:
+def fxemoji(clone: Path, names: EmojiNames, found: IconCollection) -> None:
     """svgs/FirefoxEmoji/u1F436-dogface.svg; only the complete drawings, not the layers beside them."""
     for file in sorted(clone.glob("svgs/**/*.svg")):
         match = _FIREFOX.fullmatch(file.name)
@@ -94,7 +94,7 @@ def fxemoji(clone: Path, names: EmojiNames, found: Found) -> None:
             _add(key, "fxemoji", file, names, found)
 
 
-def _by_codes(clone: Path, folders: tuple[str, ...], style: str, names: EmojiNames, found: Found) -> None:
+def _by_codes(clone: Path, folders: tuple[str, ...], style: str, names: EmojiNames, found: IconCollection) -> None:
     """The pictures named after their code points, in the first of these folders that has any."""
     for folder in folders:
         files = list(_named_by_codes(clone / folder))
@@ -120,9 +120,9 @@ def _pictures(folder: Path) -> list[Path]:
     )
 
 
-def _add(key: str, style: str, file: Path, names: EmojiNames, found: Found) -> None:
+def _add(key: str, style: str, file: Path, names: EmojiNames, found: IconCollection) -> None:
     """Take a drawing of an emoji, unless it is one of those that the set has not."""
-    words: Words | None = names.of(key)
+    words: IconName | None = names.of(key)
     if has_skin_tone(key):
         found.left_out["with a skin tone"] += 1
     elif is_keyboard_sign(key):

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tools.icons.drawings import Found, Words, tidy_tags
+from tools.icons.drawings import IconCollection, IconName, tidy_tags
 from unstir.errors import UserError
 
 _PHOSPHOR_WEIGHTS = ("light", "bold", "fill", "duotone")
@@ -20,7 +20,7 @@ _PHOSPHOR_ENTRY = re.compile(
 )
 
 
-def phosphor(clone: Path, found: Found) -> None:
+def phosphor(clone: Path, found: IconCollection) -> None:
     """assets/WEIGHT/NAME-WEIGHT.svg in four of the six weights; tags in src/icons.ts."""
     tags = _phosphor_tags(clone / "src" / "icons.ts")
     for weight in _PHOSPHOR_WEIGHTS:
@@ -30,10 +30,10 @@ def phosphor(clone: Path, found: Found) -> None:
                 found.left_out["logos of brands"] += 1
             else:
                 name = _spoken(icon)
-                found.add(icon, f"phosphor-{weight}", Words(name, tidy_tags(name, tags.get(icon, ()))), file)
+                found.add(icon, f"phosphor-{weight}", IconName(name, tidy_tags(name, tags.get(icon, ()))), file)
 
 
-def lucide(clone: Path, found: Found) -> None:
+def lucide(clone: Path, found: IconCollection) -> None:
     """icons/NAME.svg, with tags and categories in icons/NAME.json."""
     for file in sorted((clone / "icons").glob("*.svg")):
         beside = file.with_suffix(".json")
@@ -53,12 +53,12 @@ def lucide(clone: Path, found: Found) -> None:
         found.add(
             file.stem,
             "lucide",
-            Words(name, tidy_tags(name, _texts(meta.get("tags"))), categories[0] if categories else None),
+            IconName(name, tidy_tags(name, _texts(meta.get("tags"))), categories[0] if categories else None),
             file,
         )
 
 
-def material(clone: Path, found: Found) -> None:
+def material(clone: Path, found: IconCollection) -> None:
     """svg/NAME.svg; aliases, tags and what is deprecated in meta.json."""
     path = clone / "meta.json"
     rows = _json(path, "a clone of MaterialDesign-SVG has it beside its folder svg")
@@ -77,7 +77,7 @@ def material(clone: Path, found: Found) -> None:
         else:
             name = _spoken(icon)
             synonyms = [_spoken(alias) for alias in _texts(row.get("aliases"))]
-            words = Words(name, tidy_tags(name, [*synonyms, *tags]), tags[0] if tags else None)
+            words = IconName(name, tidy_tags(name, [*synonyms, *tags]), tags[0] if tags else None)
             found.add(icon, "material", words, file)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tools.icons.drawings import Words, tidy_tags
+from tools.icons.drawings import IconName, tidy_tags
 from unstir.errors import UserError
 
 _PRESENTATION = 0xFE0F  # asks for colour; repositories disagree on writing it, so it is never part of a key
@@ -49,7 +49,7 @@ class EmojiNames:
     """Names, tags and groups of emoji."""
 
     def __init__(self) -> None:
-        self._words: dict[str, Words] = {}
+        self._words: dict[str, IconName] = {}
 
     def __len__(self) -> int:
         return len(self._words)
@@ -60,12 +60,12 @@ class EmojiNames:
         name = known.name if known else " ".join(name.lower().split())
         kept = known.tags if known and known.tags else tuple(sorted(tidy_tags(name, tags)))
         if name:
-            self._words[key] = Words(name, kept, known.group if known and known.group else group)
+            self._words[key] = IconName(name, kept, known.group if known and known.group else group)
 
-    def of(self, key: str) -> Words | None:
+    def of(self, key: str) -> IconName | None:
         """The words for an emoji. Unicode's lists leave out the letters that flags are put together from."""
         if is_letter(key):
-            return Words(f"regional indicator {chr(ord('a') + codes_of(key)[0] - _LETTERS.start)}")
+            return IconName(f"regional indicator {chr(ord('a') + codes_of(key)[0] - _LETTERS.start)}")
         return self._words.get(key)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from tools.icons.drawings import Drawing
+from tools.icons.drawings import IconFile
 from unstir.errors import UserError
 
 _QUALITY = 95
@@ -24,7 +24,7 @@ def require_renderer() -> None:
         raise UserError("To draw SVG, resvg-py is needed: pip install 'unstir[icons]' and start again.") from error
 
 
-def encoded(drawing: Drawing, size: int) -> bytes:
+def encoded(drawing: IconFile, size: int) -> bytes:
     """The drawing as WebP: size × size, RGBA, straight alpha. Raises NotDrawn."""
     picture = _squared(_opened(drawing.path, size), size)
     if picture.getchannel("A").getextrema() == (0, 0):

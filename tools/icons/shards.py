@@ -6,12 +6,12 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tools.icons.drawings import Drawing
+from tools.icons.drawings import IconFile
 from tools.icons.pictures import NotDrawn, encoded
 from unstir.files import replacing
 
 
-def sample(drawing: Drawing) -> dict[str, object]:
+def sample(drawing: IconFile) -> dict[str, object]:
     """The JSON of a sample."""
     words, style = drawing.words, drawing.style
     return {
@@ -28,7 +28,7 @@ def sample(drawing: Drawing) -> dict[str, object]:
     }
 
 
-def write_style(path: Path, drawings: Mapping[str, Drawing], size: int, problems: list[str]) -> int:
+def write_style(path: Path, drawings: Mapping[str, IconFile], size: int, problems: list[str]) -> int:
     """Write STYLE/KEY.webp, .txt and .json of all drawings, by key, and return how many. Atomic.
 
     What cannot be drawn is left out and named in `problems`. If nothing can, no file is written.

@@ -87,7 +87,7 @@ def train(
     if recipe is not None:
         from unstir import recipes
 
-        by_recipe = recipe, recipes.named(recipe)
+        by_recipe = recipe, recipes.named_recipe(recipe)
     choice = Choice(by_recipe, start and resolve_default(start, DEFAULT), kind, size)
     eval_clip = eval_clip and resolve_default(eval_clip, DEFAULT_CLIP)
     with joined_processes(chosen) as own:

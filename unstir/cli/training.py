@@ -40,10 +40,10 @@ def carry_on(
     eval_clip: a CLIP that scores what the model draws.
     """
     from unstir.train.distributed import is_first
-    from unstir.train.session import alone, clip_measure, open_run, train_run
+    from unstir.train.session import clip_measure, exclusive_run, open_or_begin, train_run
 
-    run, plan = open_run(at, begin)
-    with alone(at.folder):
+    run, plan = open_or_begin(at, begin)
+    with exclusive_run(at.folder):
         scored = eval_clip is not None and is_first()
         measure = clip_measure(run, plan, eval_clip, at.device) if scored and eval_clip is not None else None
         said = time.monotonic()

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import torch
 
+from unstir.data.built_in import open_data
 from unstir.data.entry import Source
-from unstir.data.named import open_named
 from unstir.data.packing import check_and_pack, pack
 from unstir.data.pictures import Pictures
 from unstir.data.report import problem_lines
@@ -30,7 +30,7 @@ from unstir.train import auto_recipe, distillation, run_folder
 from unstir.train.batches import split
 from unstir.train.config import TrainConfig
 from unstir.train.distributed import any_process, barrier, is_first
-from unstir.train.kinds import Preview, SizeName, held_out, training
+from unstir.train.kinds import Preview, SizeName, held_out_pictures, training
 from unstir.train.new_run import known_words, model_from, new_model, pack_for
 from unstir.train.recipe import Recipe
 from unstir.train.run import Run
@@ -124,7 +124,7 @@ def begin_recipe(at: Beginning, recipe: Recipe, name: str, start: Path | None = 
     if start is None:
         model = new_model(recipe, pictures)
     else:
-        model = model_from(recipe, pictures, _copied(at, start, run_folder.START).model)
+        model = model_from(recipe, pictures, _copied(at, start, run_folder.INITIAL_MODEL).model)
     images = recipe.train.images
     at.reporter.say(f"recipe {name}: {images:,} pictures, {images / len(pictures):.0f} passes")
     plan = _plan(at, recipe, model, pictures)
@@ -136,7 +136,7 @@ def begin_fine_tuning(at: Beginning, start: Path) -> None:
     """Copy the model to fine-tune into the folder, read pictures of its size, and begin."""
     shape = load_model(find_model(start)).model.shape
     pictures = prepared(at, lambda: _read_like(at, shape))
-    loaded = _copied(at, start, run_folder.START)
+    loaded = _copied(at, start, run_folder.INITIAL_MODEL)
     recipe = Recipe(
         model=loaded.model.config,
         train=replace(auto_recipe.fine_tuning_config(pictures), seed=at.seed, budget=at.budget),
@@ -213,7 +213,7 @@ def prepared(at: Beginning, read: Callable[[], None]) -> Pictures:
 
 def _read(at: Beginning) -> None:
     """Check the data, choose a picture size by it and the budget, and pack it into the folder, all in one pass."""
-    found = open_named(at.data)
+    found = open_data(at.data)
     where = at.folder / run_folder.PICTURES
     if isinstance(found, Pictures):
         found.save(where)
@@ -252,7 +252,7 @@ def _as_many_as_fit(at: Beginning, found: Source, seconds: float) -> Source:
 
 def _read_for(at: Beginning, recipe: Recipe) -> None:
     """Pack what the recipe wants of the data into the folder."""
-    found = open_named(at.data, size=recipe.shape[1])
+    found = open_data(at.data, size=recipe.shape[1])
     count = len(found if isinstance(found, Pictures) else found.entries)
     with at.reporter.stage("reading pictures", count) as progress:
         _, problems = pack_for(found, recipe, at.folder / run_folder.PICTURES, lambda done, _: progress(done))
@@ -268,7 +268,7 @@ def _read_like(at: Beginning, shape: tuple[int, int, int]) -> None:
         every = Pictures.load(Path(at.data) / run_folder.PICTURES)
         found = every.take(split(every, read_run_file(Path(at.data)).train)[0])
     else:
-        opened = open_named(at.data, size=side)
+        opened = open_data(at.data, size=side)
         if not isinstance(opened, Pictures):
             with at.reporter.stage("reading pictures", len(opened.entries)) as progress:
                 pack(opened, side, channels, where, progress=lambda done, _: progress(done))
@@ -317,7 +317,7 @@ def _write(at: Beginning, plan: RunFile) -> None:
     """Begin. Which pictures are held back goes into the notes, so that `evaluate` knows them."""
     if not is_first():
         return
-    held = held_out(Pictures.load(at.folder / run_folder.PICTURES), plan.train).keys
+    held = held_out_pictures(Pictures.load(at.folder / run_folder.PICTURES), plan.train).keys
     notes = dict(plan.notes)
     if held and "held_out" not in notes:
         notes["held_out"] = held
@@ -375,7 +375,7 @@ def evaluation_seconds(run: Run[Any], plan: RunFile) -> float:
     known = training(run.kind)
     start = time.perf_counter()
     with run.evaluating() as model:
-        known.validate(model, held_out(run.pictures, run.config), run.config.batch_size)
+        known.validate(model, held_out_pictures(run.pictures, run.config), run.config.batch_size)
     measured = time.perf_counter() - start
     if not plan.prompts:
         return measured

@@ -30,7 +30,7 @@ from unstir.train.run_file import RunFile, read_run_file
 from unstir.weights.model_file import load_model, save_model
 
 PICTURES, MODEL, BEST, LOCK = "pictures", "model.safetensors", "best.safetensors", ".lock"
-START = "start.safetensors"
+INITIAL_MODEL = "start.safetensors"
 
 
 def exists(folder: Path) -> bool:
@@ -40,7 +40,7 @@ def exists(folder: Path) -> bool:
 
 def is_free(folder: Path) -> bool:
     """Whether a run may begin here: nothing is there, or only what a beginning that was stopped has left."""
-    ours = {LOCK, TEACHER, START, PICTURES, f"{PICTURES}/{PIXELS}", f"{PICTURES}/{LISTING}"}
+    ours = {LOCK, TEACHER, INITIAL_MODEL, PICTURES, f"{PICTURES}/{PIXELS}", f"{PICTURES}/{LISTING}"}
     found = (path for path in folder.rglob("*") if not path.name.endswith(".tmp") and not path.name.startswith(".tmp"))
     return all(path.relative_to(folder).as_posix() in ours for path in found)
 
@@ -72,7 +72,7 @@ def model_at_start(folder: Path, plan: RunFile, device: str) -> Any:
         return model
     initialise(model, plan.train.seed)
     if plan.started:
-        start = folder / START
+        start = folder / INITIAL_MODEL
         try:
             copy_weights(model, load_model(start, dtype=torch.float32).model)
         except (ValueError, RuntimeError) as error:

@@ -16,7 +16,7 @@ from unstir.train import begin as beginnings
 from unstir.train import loop, run_folder
 from unstir.train.begin import Beginning
 from unstir.train.distributed import any_process, barrier, is_first
-from unstir.train.kinds import SizeName, held_out
+from unstir.train.kinds import SizeName, held_out_pictures
 from unstir.train.loop import Diverged, Progress
 from unstir.train.recipe import Recipe
 from unstir.train.run import Run
@@ -25,7 +25,7 @@ from unstir.train.samples import save_preview
 
 Measure = Callable[[Run[Any]], Mapping[str, float]]
 
-SCORED = 16
+SCORED_PICTURES = 16
 """Pictures that are drawn and scored at every evaluation where a CLIP is to."""
 
 
@@ -54,7 +54,7 @@ class Choice:
             beginnings.begin_automatic(at, self.kind or "diffusion", self.size)
 
 
-def open_run(at: Beginning, begin: Callable[[Beginning], None]) -> tuple[Run[Any], RunFile]:
+def open_or_begin(at: Beginning, begin: Callable[[Beginning], None]) -> tuple[Run[Any], RunFile]:
     """The run in this folder, begun by `begin` where there is none yet. UserError for what cannot be."""
     folder = at.folder
     if any_process(run_folder.exists(folder)):
@@ -80,7 +80,7 @@ def _check_free(folder: Path) -> None:
         raise UserError(f"{folder} is not empty and holds no run; name another folder with --run")
 
 
-def alone(folder: Path) -> AbstractContextManager[None]:
+def exclusive_run(folder: Path) -> AbstractContextManager[None]:
     """Hold the folder for the processes of this run; UserError if another run trains in it."""
     return run_folder.exclusive(folder) if is_first() else nullcontext()
 
@@ -108,7 +108,7 @@ def train_run(
 
     used = time.monotonic() - at.began
     try:
-        yield from loop.train(
+        yield from loop.training_loop(
             run, sample=sample, measure=measure, keep=keep, stop=stop, tensorboard=tensorboard, used=used
         )
     except Diverged as error:
@@ -132,9 +132,9 @@ def clip_measure(run: Run[Any], plan: RunFile, path: Path, device: str) -> Measu
     if not isinstance(model, GenerativeModel):
         raise UserError("--eval-clip scores what a model draws, and this run trains none that does; leave it out")
     clip = load_clip(find_model(path), device)
-    held = held_out(run.pictures, run.config)
+    held = held_out_pictures(run.pictures, run.config)
     pictures = held if len(held) > 1 else run.pictures
-    rows = range(0, len(pictures), max(1, len(pictures) // SCORED))[:SCORED]
+    rows = range(0, len(pictures), max(1, len(pictures) // SCORED_PICTURES))[:SCORED_PICTURES]
     try:
         clip.tokenize([pictures.captions[row][0] for row in rows])
     except ValueError as error:
