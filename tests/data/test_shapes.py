@@ -22,6 +22,7 @@ from unstir.data.shapes import (
     parse,
     random_scene,
     render,
+    shape_pictures,
 )
 from unstir.data.shapes_check import check_caption, components, detect_things
 
