@@ -19,7 +19,7 @@ from unstir.evaluate.run.inputs import EvaluatedModel
 from unstir.evaluate.run.real_pictures import open_real_pictures
 from unstir.models.generative import LikelihoodModel
 from unstir.request import Request, checked_device, checked_seed, fingerprint, request_of
-from unstir.train.begin import Reporter, Silent
+from unstir.train.run_setup import Reporter, Silent
 from unstir.weights.model_file import DEFAULT_CLIP, Loaded, find_model, load_clip, load_model
 
 if TYPE_CHECKING:

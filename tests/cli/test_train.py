@@ -272,9 +272,9 @@ def test_stopped_and_continued_is_the_run_that_was_never_stopped(call, photos, f
         assert (run / name).read_bytes() == (finished / name).read_bytes()
 
 
-@pytest.mark.parametrize("stage", ["unstir.train.begin.new_model", "unstir.train.begin.measured_rate"])
+@pytest.mark.parametrize("stage", ["unstir.train.begin.new_model", "unstir.train.measure_rate.measured_rate"])
 def test_stopped_while_it_begins(call, photos, tmp_path, monkeypatch, stage):
-    """Before there is a plan, Ctrl-C leaves a folder in which the same command begins anew."""
+    """Before run.json is written, Ctrl-C leaves a folder in which the same command begins anew."""
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt

@@ -181,7 +181,7 @@ class Run(Generic[M]):
     def evaluating(self) -> Iterator[M]:
         """The model with its averaged weights and in evaluation mode, for the length of the block."""
         was = self.model.training
-        with self.average.lent(self.model):
+        with self.average.applied_to(self.model):
             self.model.train(False)
             try:
                 yield self.model

@@ -23,10 +23,10 @@ MAX_PICTURES = 16
 COLUMNS = 8
 
 
-def save_preview(run: Run[Any], plan: RunFile) -> None:
+def save_preview(run: Run[Any], run_file: RunFile) -> None:
     """Write RUN/samples/<pictures seen>.png: what the model can do, with its averaged weights."""
     held = held_out_pictures(run.pictures, run.config)
-    preview = Preview(plan.prompts, plan.settings, held if len(held) else run.pictures)
+    preview = Preview(run_file.prompts, run_file.settings, held if len(held) else run.pictures)
     with run.evaluating() as model:
         page = training(run.kind).preview(model, preview)
     save_png(Path(run.folder) / "samples" / f"{run.images_seen:09d}.png", page)
