@@ -147,6 +147,7 @@ def compare(task: str, condition: str, all_contestants: bool, rounds: int, secon
 def prepare(folder: Path) -> None:
     """The pictures to train on, at 32 pixels."""
     from unstir.data.named import open_named
+
     from unstir.data.packing import pack
     from unstir.data.pictures import Pictures
 

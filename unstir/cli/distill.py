@@ -53,13 +53,14 @@ def distill(
     began = time.monotonic()
     chosen = checked_device(device)
 
-    from unstir.train.begin import Beginning, begin_distillation
+    from unstir.train.begin import begin_distillation
     from unstir.train.distributed import joined_processes
+    from unstir.train.run_setup import RunSetup
     from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, resolve_default
 
     source = resolve_default(model, DEFAULT)
     eval_clip = eval_clip and resolve_default(eval_clip, DEFAULT_CLIP)
     with joined_processes(chosen) as own:
-        at = Beginning(data, run, own, seconds, began, seed, Console())
+        setup = RunSetup(data, run, own, seconds, began, seed, Console())
         command = ["unstir", "distill", data, "--from", str(model), "--run", str(run)]
-        carry_on(at, lambda at: begin_distillation(at, source), command, tensorboard, eval_clip)
+        carry_on(setup, lambda setup: begin_distillation(setup, source), command, tensorboard, eval_clip)

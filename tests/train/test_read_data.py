@@ -5,7 +5,8 @@ import time
 import pytest
 
 from unstir.data.entry import Entry, Source
-from unstir.train.begin import LEAST_READ, READING_SHARE, Beginning, _as_many_as_fit
+from unstir.train.read_data import MIN_PICTURES, READING_FRACTION, _within_budget
+from unstir.train.run_setup import RunSetup
 
 
 class Said(list):
@@ -16,18 +17,18 @@ class Said(list):
 def fitted(tmp_path, count, seconds):
     """How many of `count` pictures are used where all take `seconds` of a budget of 100, and what was said."""
     said = Said()
-    at = Beginning("here", tmp_path, "cpu", budget=100.0, began=time.monotonic(), reporter=said)
+    at = RunSetup("here", tmp_path, "cpu", budget=100.0, began=time.monotonic(), reporter=said)
     entries = [Entry(str(i), "a picture", {}, bytes) for i in range(count)]
-    return len(_as_many_as_fit(at, Source("here", "folder", entries, []), seconds).entries), said
+    return len(_within_budget(at, Source("here", "folder", entries, []), seconds).entries), said
 
 
 @pytest.mark.parametrize(
     ("count", "seconds", "used"),
     [
         (10_000, 30.0, 10_000),
-        (10_000, 80.0, 10_000 * 100 * READING_SHARE / 80),
-        (10_000, 10_000.0, LEAST_READ),
-        (LEAST_READ, 10_000.0, LEAST_READ),  # as where the first picture of the sample was slow
+        (10_000, 80.0, 10_000 * 100 * READING_FRACTION / 80),
+        (10_000, 10_000.0, MIN_PICTURES),
+        (MIN_PICTURES, 10_000.0, MIN_PICTURES),  # as where the first picture of the sample was slow
         (3, 10_000.0, 3),
     ],
 )
