@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unstir.evaluation import evaluate as evaluate
+    from unstir.evaluation import evaluate_model as evaluate
     from unstir.interop.clip import LoadedClip
     from unstir.model import Model
     from unstir.training import train as train
@@ -51,7 +51,7 @@ def load_clip(model: str | Path | None = None, *, device: str = "auto") -> "Load
 
 
 def __getattr__(name: str) -> Any:
-    """`unstir.train` and `unstir.evaluate` are packages that can be called; they are imported when they are asked for."""
+    """The packages `unstir.train` and `unstir.evaluate`, which can be called; each is imported when it is used."""
     if name in ("evaluate", "train"):
         return import_module(f"unstir.{name}")
     raise AttributeError(f"module 'unstir' has no attribute {name!r}")

@@ -14,7 +14,7 @@ from unstir.evaluate.run.real_pictures import RealPictures
 Features = Literal["clip", "raw"]
 
 
-def evaluate(
+def evaluate_model(
     model: EvaluatedModel,
     real: RealPictures,
     count: int = 1000,

@@ -1,4 +1,4 @@
-"""Training: one loop for every paradigm, resumable to the bit. `unstir.train(...)`, the package called, trains a model."""
+"""Training: one loop for every paradigm, resumable to the bit. The package can be called: `unstir.train(...)`."""
 
 import sys
 from types import ModuleType
