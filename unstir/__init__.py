@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from unstir.model import Model
     from unstir.training import train as train
 
+__all__ = ("evaluate", "load", "load_clip", "train")
 __version__ = "0.2.0.dev0"
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from unstir.errors import UserError
 from unstir.request import Request, checked_seed, draw, open_model, request_of
+from unstir.settings import BadSetting
 
 if TYPE_CHECKING:
     from unstir.clip_guidance import ClipScorer
@@ -34,6 +35,7 @@ class Picture(Image.Image):
         image, picture = Image.fromarray(pixels), cls()
         # What Pillow's own _new does: another object around the same memory.
         picture.im, picture._mode, picture._size = image.im, image.mode, image.size
+        picture.readonly = image.readonly
         picture.request = request
         return picture
 
@@ -157,7 +159,12 @@ class Model:
         clip_guidance: float,
         seed: int = 0,
     ) -> Request:
-        request = request_of(loaded, prompt, seed, **settings)
+        try:
+            request = request_of(loaded, prompt, seed, **settings)
+        except UserError as error:
+            if isinstance(error.__cause__, BadSetting):  # named as here, not as on the command line
+                raise UserError(str(error.__cause__)) from None
+            raise
         return request if scorer is None else replace(request, clip=scorer.settings(clip_guidance))
 
     def _for(self, settings: dict[str, Any]) -> "Loaded[Any]":

@@ -90,7 +90,7 @@ def request_of(loaded: "Loaded[Any]", prompt: str, seed: int, **settings: Any) -
     try:
         chosen = loaded.settings.changed(settings)
     except BadSetting as error:
-        raise UserError(f"--{error.option} {error.fault}") from None
+        raise UserError(f"--{error.option} {error.fault}") from error
     except ValueError as error:
         raise UserError(f"{loaded.path}: {error}") from None
     if "size" in chosen.table():

@@ -1,4 +1,4 @@
-"""docs/extending.md, followed to the letter: its blocks are applied to a copy of the package, and what comes out runs."""
+"""docs/extending.md, followed exactly: its blocks are applied to a copy of the package, which is then run."""
 
 import os
 import re
@@ -87,7 +87,7 @@ def sections():
     """The changes of the page: (title, [(path, what its line says, language, block), …])."""
     for section in PAGE.split("\n## ")[1:]:
         blocks, path, words = [], "", ""
-        for line, language, block in re.findall(r"^(`[^\n]*:)$|^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
+        for line, language, block in re.findall(r"(?ms)^(`[^\n]*:)$|^```(\w+)\n(.*?)^```$", section):
             if line:
                 path, words = re.fullmatch(r"`([\w/.]+)`(.*):", line).groups()
             else:

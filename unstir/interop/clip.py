@@ -1,6 +1,7 @@
 """Load a CLIP from anywhere: a file or run of unstir, or a folder that `transformers` or `open_clip` saved."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from unstir.interop.checkpoint import PICKLE_SUFFIXES, load_weights, pickle_erro
 from unstir.interop.preprocessing import Preprocessing, preprocess
 from unstir.models.clip import Clip, ClipConfig
 from unstir.models.description import dataclass_from
+from unstir.models.pixels import to_model
 from unstir.text.clip_tokenizer import ClipTokenizer
+from unstir.text.tokenizer import TooLong
 from unstir.weights.model_file import HEADER, find_model, load_clip, read_header
 
 _PREPROCESSING = "preparation"  # key in the notes of a model file; files that exist have it
@@ -41,6 +44,24 @@ class LoadedClip:
             return preprocess(image, self.preprocessing)
         channels, side, _ = self.model.shape
         return fit(image, side, channels)
+
+    def similarity(self, images: Sequence[Image.Image], texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The cosine of every picture with every text, (pictures, texts). UserError where a text is too long.
+
+        images: of any size and mode; each is prepared and embedded alone.
+        """
+        try:
+            words = self.model.embed_words(texts)
+        except TooLong as error:
+            raise UserError(str(error)) from None
+        rows = []
+        for image in images:
+            pixels = self.pixels(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+            x0 = to_model(torch.from_numpy(pixels)[None]).to(self.model.device)
+            with torch.no_grad():
+                rows.append(self.model.embed_pictures(x0)[0] @ words.T)
+        cosines: npt.NDArray[np.float32] = torch.stack(rows).cpu().numpy()
+        return cosines
 
     @property
     def notes(self) -> dict[str, Any]:
