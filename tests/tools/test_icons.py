@@ -15,7 +15,7 @@ from tools.icons.convert import REPOSITORIES, convert, main
 from tools.icons.styles import STYLES
 from unstir.data.sources import open_source
 from unstir.errors import UserError
-from unstir.recipes.icons_data import split
+from unstir.recipes.icons_data import split_cells
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}"><rect width="{0}" height="{1}" fill="{2}"/></svg>'
 
@@ -358,7 +358,7 @@ def test_the_fluent_metadata_names_the_others_and_decides_first(tmp_path, lists)
 def test_the_recipe_can_split_what_is_written(tmp_path, lists):
     write(tmp_path / "clone" / "svg" / "emoji_u2764.svg", svg())
     entries, _ = converted(tmp_path, {"noto": tmp_path / "clone"}, **lists)
-    train, held = split([entry.meta for entry in entries.values()])
+    train, held = split_cells([entry.meta for entry in entries.values()])
     assert (len(train), len(held)) == (1, 0)
 
 
