@@ -1,10 +1,12 @@
-"""The converter, on miniature clones in the layouts of the real repositories, with drawings of our own."""
+"""The converter, on miniature clones with the layouts of the real repositories and drawings of our own."""
 
 import io
 import json
 import re
+import shlex
 import sys
 import tarfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -88,7 +90,7 @@ def fluent_emoji(clone, name, unicode, group="Objects", keywords=(), default=Fal
 
 @pytest.fixture(autouse=True)
 def renderer(monkeypatch):
-    """A stand-in for resvg-py: fills the picture with the colour of the first rectangle."""
+    """A fake resvg-py: fills the picture with the colour of the first rectangle."""
 
     def svg_to_bytes(svg_string, width, height, skip_system_fonts):
         assert skip_system_fonts
@@ -422,6 +424,14 @@ def test_the_command(tmp_path, lists, capsys):
     arguments = [str(out), "--noto", str(tmp_path / "noto"), "--emoji-test", str(lists["emoji_test"])]
     assert main([*arguments, "--annotations", *map(str, lists["annotations"])]) == 0
     assert capsys.readouterr().out == f"{out / 'noto.tar'}: 1 drawing(s)\n1 drawing(s) in 1 style(s)\n"
+
+
+def test_the_command_of_the_page_is_understood(tmp_path, capsys, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "icons.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (command,) = re.findall(r"^python -m tools\.icons\.convert (.*)", page, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(command)) == 2
+    assert "There is no folder clones/fluentui-emoji" in capsys.readouterr().err
 
 
 def test_every_style_has_a_repository_and_the_ids_are_unique():
