@@ -1,1 +1,1 @@
-"""Speed, always as a ratio to a peer measured in the same run, interleaved."""
+"""Benchmarks of speed, as ratios to a reference that is measured in the same run, alternating with ours."""

@@ -1,4 +1,4 @@
-"""Every benchmark, one after the other, each in a process of its own: python -m benchmarks."""
+"""All benchmarks, one after the other, each in its own process: python -m benchmarks."""
 
 import subprocess
 import sys

@@ -1,6 +1,6 @@
-"""What batch independence costs: sixteen pictures evaluated one by one, against all in one batch.
+"""The cost of batch independence: sixteen pictures evaluated one by one, against all in one batch.
 
-One by one the bits of a picture do not depend on its neighbours (docs/reproducible.md). Interleaved, medians.
+One by one, the bits of a picture do not depend on the others (docs/reproducible.md). Alternating runs, medians.
 Run: python -m benchmarks.batching
 """
 
@@ -24,7 +24,7 @@ def main() -> None:
     cond = model.encode(["red apple, fluent 3d"]).repeat(PICTURES)
     one_null = model.encode([""])
     single = guide(model.denoiser(), one_null, 3.0, join=TextEncoding.join)
-    together = guide(model.denoiser(), one_null.repeat(PICTURES), 3.0, join=TextEncoding.join)
+    batched = guide(model.denoiser(), one_null.repeat(PICTURES), 3.0, join=TextEncoding.join)
     alone = one_by_one(single, TextEncoding.one)
     xt = torch.zeros(PICTURES, *model.shape)
     t = full_time(0.5, xt)
@@ -35,9 +35,11 @@ def main() -> None:
         return (time.perf_counter() - start) * 1000
 
     with torch.no_grad():
-        rows = [(clocked(lambda: alone(xt, t, cond)), clocked(lambda: together(xt, t, cond))) for _ in range(12)][2:]
+        rows = [(clocked(lambda: alone(xt, t, cond)), clocked(lambda: batched(xt, t, cond))) for _ in range(12)][2:]
     one, batch = (statistics.median(column) for column in zip(*rows, strict=True))
-    print(f"{PICTURES} guided looks of the default model, {torch.get_num_threads()} threads, medians of {len(rows)}")
+    print(
+        f"{PICTURES} guided evaluations of the default model, {torch.get_num_threads()} threads, medians of {len(rows)}"
+    )
     print(f"one by one {one:.1f} ms, one batch {batch:.1f} ms: {one / batch:.2f} times")
 
 

@@ -1,11 +1,10 @@
-"""A training step and the embedding of pictures and words: our CLIP, and open_clip's of the same shape.
+"""Speed of our CLIP against one of open_clip of the same shape: training steps, and embedding pictures and texts.
 
     python -m benchmarks.clip [--device cpu] [--dtype float32] [--rounds 7]
 
-Both train with the same optimiser of torch and their own loss. They take turns, round after round, so that whatever
-else the machine does hits both; ratios are medians over the rounds of theirs / ours in the same round, above 1 where
-ours is the faster one.
-Needs open_clip, and says so where it is not there.
+Both train with the same optimiser and their own loss. The runs alternate, so that other load on the machine affects
+both. A ratio is the median over the rounds of (open_clip's time / our time); above 1, ours is faster.
+Needs open_clip, and prints a message where it is not installed.
 """
 
 import argparse
@@ -32,7 +31,7 @@ SHORT = 12  # tokens of a short text, as captions are: open_clip computes the pa
 
 @dataclass(frozen=True)
 class Shape:
-    """Of both towers, and how many pairs are in a batch."""
+    """The shape of both encoders, and the batch size."""
 
     name: str
     size: int
@@ -93,7 +92,7 @@ def theirs(shape: Shape) -> nn.Module:
 def contestants(
     shape: Shape, device: torch.device, mixed: Callable[[], AbstractContextManager[object]]
 ) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
-    """Of each task our run and theirs, on the same batch."""
+    """For each task our function and open_clip's, on the same batch."""
     generator = torch.Generator().manual_seed(0)
     x = (torch.rand(shape.batch, 3, shape.size, shape.size, generator=generator) * 2 - 1).to(device)
     end = shape.vocabulary - 1
@@ -172,7 +171,7 @@ def main() -> None:
         for name, (mine, peer) in contestants(shape, device, mixed).items():
             rows: list[tuple[float, float]] = []
             for round_ in range(arguments.rounds + 2):
-                # Who goes first takes turns too: the second finds other things in the cache.
+                # The order alternates too: the second run finds other data in the cache.
                 first, second = (mine, peer) if round_ % 2 else (peer, mine)
                 times = seconds(first), seconds(second)
                 if round_ >= 2:

@@ -1,7 +1,7 @@
-"""open_clip without torchvision, of which it needs a few names at import and nothing in its networks.
+"""Importing open_clip without torchvision, of which its networks need nothing.
 
-Installed with `pip install --no-deps open_clip_torch` (and ftfy): torchvision's wheels want the very build of torch
-they were made with, and where that is another one, importing them fails and takes diffusers and transformers along.
+Install it with `pip install --no-deps open_clip_torch` (and ftfy). A wheel of torchvision needs the build of torch that
+it was compiled for; with another one its import fails, and with it those of diffusers and transformers.
 """
 
 import enum
@@ -18,7 +18,7 @@ class _Filter(enum.Enum):
 
 
 class _Names(ModuleType):
-    """Has every name, as an empty class."""
+    """A module in which every name is an empty class."""
 
     InterpolationMode = _Filter
 
@@ -32,7 +32,7 @@ def open_clip() -> ModuleType:
     """The package; ImportError where it is not installed."""
     if "open_clip" in sys.modules:
         return sys.modules["open_clip"]
-    # It would load transformers, which looks for torchvision in its own way; the networks here need neither.
+    # open_clip would import transformers, which imports torchvision; the networks here need neither.
     hidden = {"transformers": None, **{name: _Names(name) for name in STANDS_IN}}
     hidden["torchvision"].transforms = hidden["torchvision.transforms"]
     hidden["torchvision.transforms"].functional = hidden["torchvision.transforms.functional"]

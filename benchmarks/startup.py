@@ -1,8 +1,8 @@
-"""How long one waits: `import torch`, `unstir --help`, and a whole `unstir generate` from the shell to the file.
+"""Times from the shell: `import torch`, `unstir --help`, and `unstir generate` until the file is written.
 
     python benchmarks/startup.py [--model MODEL] [--rounds 7]
 
-The three are run in turn, round after round, so that a machine that gets slower meanwhile is slow for all of them.
+The commands alternate, so that other load on the machine affects all of them.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def seconds(command: list[str]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="a model file or run folder; default: the one that is shipped")
+    parser.add_argument("--model", type=Path, help="a model file or run folder; default: the default model")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as out:

@@ -1,4 +1,4 @@
-"""Pictures of a model of digits: a contact sheet, and sixteen digits emerging from noise.
+"""Pictures drawn by a model of digits: a contact sheet, and the sampling trace of sixteen digits.
 
 Run: python examples/digits_pictures.py runs/digits docs
 """

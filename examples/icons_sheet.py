@@ -1,6 +1,6 @@
-"""The README's sheet: 24 concepts in six of the default model's styles, seed = place in the list, nothing chosen.
+"""The README's sheet: 24 concepts in six of the default model's styles, not selected; seed = position in the list.
 
-The concepts were written down before the model was trained (unstir/recipes/icons.py).
+The concepts were chosen before the model was trained (unstir/recipes/icons.py).
 Run: python examples/icons_sheet.py docs/icons.png
 """
 

@@ -1,4 +1,4 @@
-"""From local clones of public icon repositories to the shards that the icon recipe trains on.
+"""Convert local clones of public icon repositories to the shards of the icon recipe.
 
 python -m tools.icons.convert OUT --fluent PATH --noto PATH --emoji-test PATH ...
 
@@ -31,7 +31,7 @@ REPOSITORIES = {
     "lucide": "https://github.com/lucide-icons/lucide",
     "material": "https://github.com/Templarian/MaterialDesign-SVG",
 }
-"""Where each is cloned from, for the messages; docs/icons.md has the whole table."""
+"""The address of each repository, for messages; docs/icons.md has the whole table."""
 
 _EMOJI: dict[str, Callable[[Path, EmojiNames, IconCollection], None]] = {
     "noto": noto, "blob": blob, "twemoji": twemoji, "fxemoji": fxemoji, "emojitwo": emojitwo,
@@ -43,12 +43,18 @@ _LINES: dict[str, Callable[[Path, IconCollection], None]] = {
 }
 
 _SHOWN = 20
-"""How many problems are spelt out."""
+"""How many problems are printed."""
 
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What was written (style -> drawings), what was left out and why, and what is wrong."""
+    """The result of a conversion.
+
+    written: number of drawings by style.
+    left_out: number of drawings by reason.
+    unnamed: emoji without a known name.
+    problems: a sentence each.
+    """
 
     written: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
@@ -56,7 +62,7 @@ class ConversionReport:
     problems: tuple[str, ...] = ()
 
     def lines(self, shown: int = _SHOWN) -> list[str]:
-        """The report in words."""
+        """The report as lines of text."""
         lines = [f"{sum(self.written.values()):,} drawing(s) in {len(self.written)} style(s)"]
         lines += [f"left out: {number:,} {why}" for why, number in sorted(self.left_out.items())]
         if self.unnamed:
@@ -76,10 +82,15 @@ def convert(
     size: int = 128,
     say: Callable[[str], None] = print,
 ) -> ConversionReport:
-    """Write one tar for each style of `clones` (a key of REPOSITORIES -> its folder) into the folder `out`.
+    """Write one tar for each style into the folder `out`.
 
-    The same clones, sizes and versions of resvg-py and Pillow give the same bytes. Everything is looked for before
-    anything is written. Raises UserError: no clone, no such folder, another layout, emoji without a list of names.
+    The same clones, size and versions of resvg-py and Pillow give the same bytes. All drawings are found before
+    anything is written.
+    clones: the folder of each repository, by its key in REPOSITORIES.
+    emoji_test, annotations: lists of names, by Unicode and CLDR.
+    size: side of the pictures in pixels.
+    say: called with a line for each file written.
+    Raises UserError for no clone, a missing folder, an unknown layout, or emoji without a list of names.
     """
     _check(out, clones, size)
     found, names = IconCollection(), EmojiNames()
@@ -89,9 +100,7 @@ def convert(
     for path in annotations:
         read_annotations(path, names)
     if not len(names) and clones.keys() & _EMOJI.keys():
-        raise UserError(
-            "Nothing says what the emoji are called: give --emoji-test (https://unicode.org/Public/emoji/)."
-        )
+        raise UserError("The names of the emoji are missing: give --emoji-test (https://unicode.org/Public/emoji/).")
     for name, clone in clones.items():
         before = sum(map(len, found.drawings.values()))
         if name == "fluent":

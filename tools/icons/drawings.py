@@ -1,4 +1,4 @@
-"""What the layouts of the icon repositories give: drawings with words for them, and what was left out."""
+"""The files found in icon repositories, with their names, and what was left out."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,7 +10,11 @@ from tools.icons.styles import STYLE, Style
 
 @dataclass(frozen=True)
 class IconName:
-    """What a drawing is called, in lower case. tags: synonyms and keywords without the name.  group: a category."""
+    """The name of a drawing, in lower case.
+
+    tags: synonyms and keywords, without the name.
+    group: a category.
+    """
 
     name: str
     tags: tuple[str, ...] = ()
@@ -19,7 +23,13 @@ class IconName:
 
 @dataclass(frozen=True)
 class IconFile:
-    """One drawing in one style. key: code points ("1f34e") or the icon's name ("acorn").  path: an SVG or PNG file."""
+    """One drawing in one style.
+
+    key: code points ("1f34e") or the icon's name ("acorn").
+    style: of the drawing.
+    words: its name.
+    path: an SVG or PNG file.
+    """
 
     key: str
     style: Style
@@ -34,9 +44,12 @@ class IconFile:
 
 @dataclass
 class IconCollection:
-    """What the layouts have found so far. A key is taken once in a style; who comes later is a problem.
+    """All files found so far.
 
-    left_out: why drawings are not wanted, and how many.  unnamed: emoji for which no name is known.
+    drawings: by style and key.
+    left_out: number of drawings by the reason why they are left out.
+    unnamed: emoji without a known name.
+    problems: a sentence each; a second drawing of the same key and style is one.
     """
 
     drawings: dict[str, dict[str, IconFile]] = field(default_factory=dict)
@@ -45,7 +58,7 @@ class IconCollection:
     problems: list[str] = field(default_factory=list)
 
     def add(self, key: str, style: str, words: IconName, path: Path) -> None:
-        """Take the drawing in `path`; a second one of the same key and style is named and left out."""
+        """Add a drawing; a second one of the same key and style becomes a problem."""
         known = self.drawings.setdefault(style, {})
         if key in known:
             self.problems.append(f"{path}: {style} has {key} already, from {known[key].path.name}; it is left out.")

@@ -1,4 +1,4 @@
-"""Where the emoji lie in the clones of their repositories. docs/icons.md says which commits were looked at."""
+"""Finding emoji in the clones of their repositories; docs/icons.md lists the commits used."""
 
 import json
 import re
@@ -25,14 +25,18 @@ _FIREFOX = re.compile(r"u([0-9a-fA-F]{2,6})-([^.]+)\.svg")
 
 @dataclass(frozen=True)
 class FluentEmoji:
-    """A folder of Fluent's assets: its drawings lie in `folder`, or in the subfolder Default where skin tones exist."""
+    """One emoji of Fluent.
+
+    folder: of its drawings; where skin tones exist, the subfolder Default.
+    key: its code points.
+    """
 
     folder: Path
     key: str
 
 
 def fluent_emoji(clone: Path, names: EmojiNames, found: IconCollection) -> list[FluentEmoji]:
-    """Every emoji of Fluent; `names` learns what its metadata.json files say."""
+    """Every emoji of Fluent; adds the names in its metadata.json files to `names`."""
     emoji = []
     for file in sorted(clone.glob("assets/*/metadata.json")):
         try:
@@ -60,7 +64,7 @@ def fluent(emoji: list[FluentEmoji], names: EmojiNames, found: IconCollection) -
 
 
 def noto(clone: Path, names: EmojiNames, found: IconCollection) -> None:
-    """svg/emoji_u*.svg, or else png/128/emoji_u*.png. Flags lie elsewhere (third_party) and are not taken."""
+    """svg/emoji_u*.svg, or else png/128/emoji_u*.png; without flags, which are in third_party."""
     _by_codes(clone, ("svg", "png/128"), "noto", names, found)
 
 
@@ -75,7 +79,7 @@ def twemoji(clone: Path, names: EmojiNames, found: IconCollection) -> None:
 
 
 def emojitwo(clone: Path, names: EmojiNames, found: IconCollection) -> None:
-    """svg/*.svg in colour and svg_bw/*.svg in ink."""
+    """svg/*.svg in colour and svg_bw/*.svg in black."""
     _by_codes(clone, ("svg",), "emojitwo", names, found)
     _by_codes(clone, ("svg_bw",), "emojitwo-outline", names, found)
 
@@ -121,7 +125,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _add(key: str, style: str, file: Path, names: EmojiNames, found: IconCollection) -> None:
-    """Take a drawing of an emoji, unless it is one of those that the set has not."""
+    """Add a drawing of an emoji, unless it is one that is left out."""
     words: IconName | None = names.of(key)
     if has_skin_tone(key):
         found.left_out["with a skin tone"] += 1

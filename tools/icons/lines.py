@@ -1,6 +1,6 @@
-"""Where the line icons lie in the clones of their repositories, and what they are called there.
+"""Finding line icons and their names in the clones of their repositories.
 
-Logos of brands and icons that are to be removed are left out.
+Brand logos and deprecated icons are left out.
 """
 
 import json
@@ -82,7 +82,7 @@ def material(clone: Path, found: IconCollection) -> None:
 
 
 def _phosphor_tags(path: Path) -> dict[str, list[str]]:
-    """The tags in Phosphor's catalogue by icon. Marks such as "*new*" are none."""
+    """The tags in Phosphor's catalogue by icon, without marks such as "*new*"."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -111,5 +111,5 @@ def _texts(value: object) -> list[str]:
 
 
 def _spoken(icon: str) -> str:
-    """ "arrow-down-left" as one says it."""
+    """The name of an icon as words: "arrow-down-left" -> "arrow down left"."""
     return " ".join(icon.lower().replace("-", " ").split())

@@ -1,7 +1,7 @@
-"""What emoji are called: from Fluent's metadata, Unicode's emoji-test.txt and CLDR's annotations.
+"""Names of emoji, from Fluent's metadata, Unicode's emoji-test.txt and CLDR's annotations.
 
-An emoji is known by its code points in hexadecimal, without fe0f: "2764", "1f468-200d-1f680". Whoever is asked first
-decides on name and group; who comes later fills in what is missing.
+The key of an emoji is its code points in hexadecimal, without fe0f: "2764", "1f468-200d-1f680". The first source of a
+name or group is used; later ones add what is missing.
 """
 
 import re
@@ -25,17 +25,17 @@ def points(codes: Iterable[int]) -> str:
 
 
 def codes_of(key: str) -> list[int]:
-    """The code points of "1f468-200d-1f680", whichever sign stands between them."""
+    """The code points of "1f468-200d-1f680", with any separator."""
     return [int(part, 16) for part in re.split(r"[-_ ]", key.strip())]
 
 
 def has_skin_tone(key: str) -> bool:
-    """Whether a skin tone is part of it. The set has every person once, in the colour that is no skin's."""
+    """Whether the emoji has a skin tone. The data set has every person once, in the neutral colour."""
     return any(code in _SKIN_TONES for code in codes_of(key))
 
 
 def is_keyboard_sign(key: str) -> bool:
-    """Whether it is a digit, # or *: those stand in emoji fonts only to begin a keycap."""
+    """Whether it is a digit, # or *, which emoji fonts have only as parts of keycaps."""
     return all(code < 0x80 for code in codes_of(key))
 
 
@@ -55,7 +55,7 @@ class EmojiNames:
         return len(self._words)
 
     def learn(self, key: str, name: str, tags: Sequence[object] = (), group: str | None = None) -> None:
-        """Add what one source says of an emoji. Tags come in alphabetical order, as the sources disagree on theirs."""
+        """Add the name, tags and group of an emoji from one source; tags are sorted."""
         known = self._words.get(key)
         name = known.name if known else " ".join(name.lower().split())
         kept = known.tags if known and known.tags else tuple(sorted(tidy_tags(name, tags)))
@@ -63,7 +63,7 @@ class EmojiNames:
             self._words[key] = IconName(name, kept, known.group if known and known.group else group)
 
     def of(self, key: str) -> IconName | None:
-        """The words for an emoji. Unicode's lists leave out the letters that flags are put together from."""
+        """The name of an emoji, or None. Regional indicators, the parts of flags, are not in Unicode's lists."""
         if is_letter(key):
             return IconName(f"regional indicator {chr(ord('a') + codes_of(key)[0] - _LETTERS.start)}")
         return self._words.get(key)

@@ -1,4 +1,4 @@
-"""One drawing as the bytes of a square, transparent WebP."""
+"""Converting a drawing to a square, transparent WebP."""
 
 import io
 from pathlib import Path
@@ -9,26 +9,26 @@ from tools.icons.drawings import IconFile
 from unstir.errors import UserError
 
 _QUALITY = 95
-"""Of WebP in colour; drawings in ink are kept exactly."""
+"""Of WebP for coloured drawings; those of one colour are lossless."""
 
 
 class NotDrawn(Exception):
-    """A picture file that cannot be drawn, told in one sentence."""
+    """A file that cannot be drawn. The message is one sentence."""
 
 
 def require_renderer() -> None:
-    """Raise UserError, before any work is done, if SVG cannot be drawn here."""
+    """Raise UserError if SVG cannot be drawn here."""
     try:
         import resvg_py  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
     except ImportError as error:
-        raise UserError("To draw SVG, resvg-py is needed: pip install 'unstir[icons]' and start again.") from error
+        raise UserError("To draw SVG, resvg-py is needed: pip install 'unstir[icons]'.") from error
 
 
 def encoded(drawing: IconFile, size: int) -> bytes:
     """The drawing as WebP: size × size, RGBA, straight alpha. Raises NotDrawn."""
     picture = _squared(_opened(drawing.path, size), size)
     if picture.getchannel("A").getextrema() == (0, 0):
-        raise NotDrawn("nothing is to be seen on it")
+        raise NotDrawn("it is empty")
     file = io.BytesIO()
     picture.save(file, "WEBP", lossless=drawing.style.ink, quality=100 if drawing.style.ink else _QUALITY, method=4)
     return file.getvalue()

@@ -29,9 +29,12 @@ def sample(drawing: IconFile) -> dict[str, object]:
 
 
 def write_style(path: Path, drawings: Mapping[str, IconFile], size: int, problems: list[str]) -> int:
-    """Write STYLE/KEY.webp, .txt and .json of all drawings, by key, and return how many. Atomic.
+    """Write STYLE/KEY.webp, .txt and .json of all drawings to a tar, atomically.
 
-    What cannot be drawn is left out and named in `problems`. If nothing can, no file is written.
+    drawings: by key.
+    size: side of the pictures in pixels.
+    problems: sentences on drawings that cannot be drawn are added to it.
+    Returns the number of drawings written. Raises NotDrawn, and writes nothing, if none can be drawn.
     """
     written = 0
     with replacing(path) as temporary, tarfile.open(temporary, "w") as tar:
@@ -52,7 +55,7 @@ def write_style(path: Path, drawings: Mapping[str, IconFile], size: int, problem
 
 
 def _add(tar: tarfile.TarFile, key: str, parts: Iterable[tuple[str, bytes]]) -> None:
-    """Add the files of one key. A TarInfo's own defaults are no owner and the year 1970: nothing of this machine."""
+    """Add the files of one key. The defaults of TarInfo are no owner and the year 1970: nothing of this machine."""
     for extension, content in parts:
         member = tarfile.TarInfo(f"{key}.{extension}")
         member.size = len(content)

@@ -6,10 +6,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Style:
-    """One style, as its drawings' metadata names it.
+    """One style.
 
-    family: drawings of one family share a hand.  phrase: the words for the style in captions.
-    kind: what the drawings show; the first half of a concept.  ink: one colour only, so lossless files stay small.
+    id: in the metadata of its drawings.
+    family: styles of one family look alike and have the same authors.
+    phrase: the words for the style in captions.
+    kind: what the drawings show; the first half of a concept.
+    licence, source: of the drawings.
+    ink: one colour only, so lossless files are small.
     """
 
     id: str

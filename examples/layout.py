@@ -1,6 +1,6 @@
-"""Who stands where: the same words and seeds, drawn with the reader of places and without it.
+"""Spatial relations: the same prompts and seeds without and with the layout predictor, in alternating rows.
 
-Run: python examples/places.py OUT.png        Rows in turn: without, with.
+Run: python examples/layout.py OUT.png
 """
 
 import sys
@@ -14,18 +14,18 @@ from unstir.models.generative import final
 from unstir.weights.model_file import DEFAULT, load_model
 
 PAIRS = (("a cat", "a banana"), ("a guitar", "an apple"), ("a rocket", "a fish"), ("an umbrella", "a hamburger"))
-SAID = ("{} left of {}", "{} above {}")
+TEMPLATES = ("{} left of {}", "{} above {}")
 STYLE = "fluent flat"
 
 
 def main() -> None:
     if len(sys.argv) != 2:
-        sys.exit("give the file to write: python examples/places.py OUT.png")
+        sys.exit("usage: python examples/layout.py OUT.png")
     loaded = load_model(DEFAULT)
-    prompts = [f"{way.format(*pair[::turn])}, {STYLE}" for way in SAID for pair in PAIRS for turn in (1, -1)]
+    prompts = [f"{one.format(*pair[::turn])}, {STYLE}" for one in TEMPLATES for pair in PAIRS for turn in (1, -1)]
     seeds = range(len(prompts))
-    reader, rows = loaded.model.layout, []
-    for layout in (None, reader):
+    predictor, rows = loaded.model.layout, []
+    for layout in (None, predictor):
         loaded.model.layout = layout
         rows.append(final(loaded.model.draw(prompts, seeds, loaded.settings, exact=False)))
     shown = [picture for start in range(0, len(prompts), 8) for row in rows for picture in row[start : start + 8]]
