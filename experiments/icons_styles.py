@@ -170,8 +170,8 @@ def main() -> None:
         if now.event == "log":
             print(f"{now.images_seen} of {now.images}: {now.loss:.3f}, {now.rate:.0f}/s, {now.seconds_left:.0f} s left")
     columns = {}
-    with run.evaluating() as trained_classifier:
-        columns["real, held out"] = guesses(trained_classifier, pictures.pixels[held]), style[held]
+    with run.evaluating() as trained_model:
+        columns["real, held out"] = guesses(trained_model, pictures.pixels[held]), style[held]
         if arguments.n:
             loaded = load_model(arguments.model)
             settings = replace(loaded.settings, steps=arguments.steps)
@@ -179,9 +179,9 @@ def main() -> None:
                 asked = np.random.default_rng(0).permutation(rows)[: arguments.n // 2]
                 captions = [pictures.captions[row][0] for row in asked]
                 made = draw_batches(loaded.model, captions, range(len(asked)), settings)
-                columns[name] = guesses(trained_classifier, made), style[asked]
+                columns[name] = guesses(trained_model, made), style[asked]
                 columns[name.replace("drawn", "the same, real")] = (
-                    guesses(trained_classifier, pictures.pixels[asked]),
+                    guesses(trained_model, pictures.pixels[asked]),
                     style[asked],
                 )
     print_accuracy(names, columns)

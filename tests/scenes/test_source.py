@@ -32,7 +32,7 @@ RECIPE = Recipe(
         DiTConfig(16, 4, patch=4, width=32, depth=1, heads=2, bottleneck=8, words=32),
         TextConfig(vocabulary=320, length=12, width=32, depth=1),
     ),
-    training_loop=TrainConfig(images=48, batch_size=8, warmup=16, log_every=8, sample_every=48, save_every=16),
+    train=TrainConfig(images=48, batch_size=8, warmup=16, log_every=8, sample_every=48, save_every=16),
     prompts=("two red discs",),
     settings=DiffusionSettings(steps=2),
     source=SceneSource(),
