@@ -70,11 +70,11 @@ def test_a_recipe(call, photos, tmp_path):
 def test_from_a_folder_to_a_search(call, photos, tmp_path):
     run = tmp_path / "r"
     code, _, said = call("train", photos, "--clip", "--budget", "4s", "--run", run)
-    assert code == 0
+    assert code == 0, said
     assert "40 of 41 captioned pictures can be used" in said
     assert "chosen: a CLIP, 32×32 pixels, without transparency, 0." in said
     assert "expect" not in said
-    code, told, _ = call("clip", "search", photos, "--words", "a red disc", "--model", run)
+    code, told, _ = call("clip", "search", photos, "--words", "a red disc", "-n", 40, "--model", run)
     assert code == 0
     assert "p000" in told
 

@@ -1,4 +1,4 @@
-"""The sixteen styles of the icon data: their ids, the words for them in captions, and where they come from."""
+"""The sixteen styles of the icon data: ids, phrases in captions, licences and sources."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,14 +6,12 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Style:
-    """One style.
+    """One style, with the fields of its drawings' metadata.
 
-    id: in the metadata of its drawings.
-    family: styles of one family look alike and have the same authors.
-    phrase: the words for the style in captions.
-    kind: what the drawings show; the first half of a concept.
-    licence, source: of the drawings.
-    ink: one colour only, so lossless files are small.
+    family: styles of one family are by the same artists.
+    phrase: names the style in captions.
+    kind: what the drawings show; the first part of a concept.
+    ink: drawn in one colour, so that lossless files stay small.
     """
 
     id: str
@@ -52,4 +50,4 @@ STYLES = (
     Style("material", "material", "material icon", "icon", "Apache-2.0", "Material Design Icons", ink=True),
 )
 
-STYLE = {style.id: style for style in STYLES}
+STYLES_BY_ID = {style.id: style for style in STYLES}

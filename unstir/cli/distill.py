@@ -24,7 +24,8 @@ def distill(
 ) -> None:
     """Distil a diffusion model to four steps, without guidance.
 
-    The same command resumes a run that was stopped. On several GPUs, start it with torchrun, as `train`.
+    The same command resumes a run that was stopped. On several GPUs, start it with torchrun (docs/distributed.md):
+    torchrun --nproc-per-node 2 -m unstir -- distill DATA --from MODEL --run RUN
 
     Parameters
     ----------

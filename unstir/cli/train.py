@@ -29,7 +29,8 @@ def train(
 ) -> None:
     """Train a model on DATA in the folder --run; the same command resumes a run that was stopped.
 
-    On several GPUs, start it with torchrun: torchrun --nproc-per-node 2 -m unstir train …
+    On several GPUs, start it with torchrun (docs/distributed.md):
+    torchrun --nproc-per-node 2 -m unstir -- train DATA --run RUN
 
     Parameters
     ----------

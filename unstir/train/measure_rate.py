@@ -15,6 +15,9 @@ from unstir.train.run import Run
 from unstir.train.run_file import RunFile
 from unstir.train.run_setup import RunSetup
 
+EVALUATION_SHARE = 0.05
+"""The share of the budget that one sample grid may take: on a slow machine it shows fewer pictures."""
+
 
 def with_estimated_images(setup: RunSetup, run_file: RunFile, model: Any, pictures: Pictures) -> tuple[RunFile, float]:
     """The run file with an estimate of how many pictures can be trained on in what is left of the budget.
@@ -25,7 +28,10 @@ def with_estimated_images(setup: RunSetup, run_file: RunFile, model: Any, pictur
     setup.reporter.say("measuring how fast this machine trains …")
     trial = run_folder.run_of(setup.folder, run_file, model, pictures)
     try:
-        evaluation = evaluation_seconds(trial, run_file)
+        validation, one_picture = evaluation_seconds(trial, run_file)
+        shown = max(1, int(EVALUATION_SHARE * setup.seconds / max(one_picture, 1e-3)))
+        run_file = replace(run_file, prompts=run_file.prompts[:shown])
+        evaluation = validation + one_picture * len(run_file.prompts)
         rate = measured_rate(trial, seconds=min(6.0, setup.seconds / 10))
     finally:
         trial.source.release()
@@ -63,16 +69,16 @@ def measured_rate(run: Run[Any], seconds: float = 6.0) -> float:
     return run.config.batch_size / statistics.median(times)
 
 
-def evaluation_seconds(run: Run[Any], run_file: RunFile) -> float:
-    """Estimated time of one evaluation: validation and a sample grid, the grid estimated from one of its pictures."""
+def evaluation_seconds(run: Run[Any], run_file: RunFile) -> tuple[float, float]:
+    """How long validation takes on this machine, and one picture of the sample grid."""
     known = training(run.kind)
     start = time.perf_counter()
     with run.evaluating() as model:
         known.validate(model, held_out_pictures(run.pictures, run.config), run.config.batch_size)
     validation = time.perf_counter() - start
     if not run_file.prompts:
-        return validation
+        return validation, 0.0
     start = time.perf_counter()
     with run.evaluating() as model:
         known.preview(model, Preview(run_file.prompts[:1], run_file.settings, run.pictures))
-    return validation + (time.perf_counter() - start) * len(run_file.prompts)
+    return validation, time.perf_counter() - start

@@ -27,6 +27,9 @@ from unstir.train.run_setup import RunSetup
 READING_FRACTION = 0.4
 """The fraction of the budget that reading the pictures may take."""
 
+MIN_PICTURES = 256
+"""So many pictures are read whatever the budget is: a sample's time says nothing of them, and fewer teach nothing."""
+
 
 def read_pictures(setup: RunSetup, read: Callable[[], None]) -> Pictures:
     """The packed pictures of a new run.
@@ -69,9 +72,9 @@ def _within_budget(setup: RunSetup, found: Source, seconds: float) -> Source:
     seconds: the estimated time for reading all of them.
     """
     available = READING_FRACTION * (setup.seconds - (time.monotonic() - setup.began))
-    if seconds <= available:
+    if seconds <= available or len(found.entries) <= MIN_PICTURES:
         return found
-    count = max(1, int(len(found.entries) * max(available, 0.0) / seconds))
+    count = max(MIN_PICTURES, int(len(found.entries) * max(available, 0.0) / seconds))
     rows = sorted(spread_rows(len(found.entries), count))
     setup.reporter.say(
         f"note: reading all {len(found.entries):,} pictures takes about {duration(seconds)}; to leave "
