@@ -63,7 +63,7 @@ def _drawing(meta: dict[str, object]) -> Drawing:
 
 @torch.no_grad()
 def teacher_trajectories(model: Diffusion, captions: list[str], seeds: list[int]) -> torch.Tensor:
-    """(B, STRIDES + 1, C, S, S): where the teacher is at times 1, 3/4, 1/2, 1/4 and 0."""
+    """(B, STUDENT_STEPS + 1, C, S, S): the states of the teacher at times 1, 3/4, 1/2, 1/4 and 0."""
     states = []
     for step in model.sample(model.encode(captions), seeds, TEACHER, exact=False):
         if step.i % (TEACHER.steps // STUDENT_STEPS) == 0:

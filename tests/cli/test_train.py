@@ -534,7 +534,7 @@ def test_check_of_built_in_pictures_and_of_nothing(call, refused, tmp_path):
     assert "--data requires an argument" in refused("check")
 
 
-# The promise of --budget
+# --budget
 
 
 @pytest.mark.slow

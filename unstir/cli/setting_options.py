@@ -40,7 +40,7 @@ def setting_options(*leave_out: str) -> type:
         )
         made.append((name, Annotated[hint | None, parameter], field(default=None)))
     options = make_dataclass("SettingOptions", made, frozen=True)
-    options.__module__ = __name__  # cyclopts looks into no class of the module that make_dataclass names
+    options.__module__ = __name__  # with the module that make_dataclass sets, cyclopts does not find the fields
     return Parameter(name="*")(options)
 
 

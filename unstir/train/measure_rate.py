@@ -16,7 +16,7 @@ from unstir.train.run_file import RunFile
 from unstir.train.run_setup import RunSetup
 
 EVALUATION_FRACTION = 0.05
-"""The share of the budget that one sample grid may take: on a slow machine it shows fewer pictures."""
+"""The fraction of the budget that one sample grid may take; on a slow machine the grid has fewer pictures."""
 
 
 def with_estimated_images(setup: RunSetup, run_file: RunFile, model: Any, pictures: Pictures) -> tuple[RunFile, float]:
