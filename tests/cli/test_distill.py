@@ -40,7 +40,7 @@ def trained(photos, tmp_path_factory):
     """A run folder of a model that draws in six steps."""
     folder = tmp_path_factory.mktemp("trained") / "r"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipes, "table", lambda: {"tiny": tiny})
+        patch.setattr(recipes, "recipe_table", lambda: {"tiny": tiny})
         assert main(["train", str(photos), "--recipe", "tiny", "--run", str(folder)]) == 0
     return folder
 

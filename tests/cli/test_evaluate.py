@@ -6,7 +6,6 @@ import time
 import numpy as np
 import pytest
 
-from unstir.cli import evaluate as command
 from unstir.cli import progress
 from unstir.cli.progress import stage
 from unstir.evaluate.run import generation

@@ -144,7 +144,7 @@ def test_the_mix_goes_through_the_run_file(tmp_path):
     values = json.loads((tmp_path / "run.json").read_text())
     values["source"]["kind"] = "films"
     (tmp_path / "run.json").write_text(json.dumps(values))
-    with pytest.raises(UserError, match="source of batches that this version does not have"):
+    with pytest.raises(UserError, match="this version does not have its source of batches"):
         read_run_file(tmp_path)
 
 
