@@ -180,7 +180,7 @@ def load_model(
     try:
         few = header.get("few") or {}
         up_to = int(few["most"]) if few else 0
-        wanted = steps is not None and steps <= up_to
+        wanted = steps is not None and 0 < steps <= up_to
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} has settings or weights that make no sense: {error}") from None
     # The LoRA is added in float32 to the weights as stored; otherwise they would be rounded twice.
