@@ -26,7 +26,10 @@ class Codec(Protocol):
         ...
 
     def decode(self, latent: Tensor) -> Pixels:
-        """Latents (B, *latent_shape) -> uint8 (B, H, W, C), straight alpha."""
+        """Latents (B, *latent_shape) -> uint8 (B, H, W, C), straight alpha.
+
+        Each picture is a function of its own latent, to the bit, whatever else is in the batch.
+        """
         ...
 
     def bounded(self, denoise: Denoiser, threshold: float = 1.0) -> Denoiser:
