@@ -16,7 +16,7 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
 from unstir.diffusion.grid import time_grid
-from unstir.diffusion.sampler import SAMPLERS, levels_of
+from unstir.diffusion.sampler import levels_of, named_sampler
 from unstir.diffusion.schedule import LinearBeta
 
 STEPS, ROUNDS = 50, 200
@@ -32,7 +32,7 @@ def ours(name: str, xt: Tensor, x0: Tensor) -> Callable[[], None]:
         return x0
 
     def run() -> None:
-        for _ in SAMPLERS[name](denoise, xt, None, levels, denoise):
+        for _ in named_sampler(name)(denoise, xt, None, levels, denoise):
             pass
 
     return run

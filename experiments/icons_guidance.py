@@ -27,7 +27,7 @@ from unstir.evaluate.metrics.retrieval import text_ranks
 from unstir.evaluate.run.features import ClipFeatures, scaled_features
 from unstir.evaluate.statistics.bootstrap import bootstrap_interval
 from unstir.models.diffusion import Diffusion
-from unstir.recipes.icons_data import is_flag, split
+from unstir.recipes.icons_data import is_flag, split_cells
 from unstir.settings import DiffusionSettings
 from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, load_clip, load_model
 
@@ -41,7 +41,7 @@ SETTINGS = (
 
 
 @dataclass(frozen=True)
-class Setting:
+class GuidanceSetting:
     """scale, times: of classifier-free guidance.  away: of autoguidance, 1 is off."""
 
     scale: float = 1.0
@@ -49,7 +49,7 @@ class Setting:
     away: float = 1.0
 
     @classmethod
-    def read(cls, text: str) -> "Setting":
+    def read(cls, text: str) -> "GuidanceSetting":
         """A setting as it is written in SETTINGS."""
         found = cls()
         for part in text.split(", "):
@@ -76,7 +76,7 @@ def coarse(model: Diffusion) -> Diffusion:
     return weak
 
 
-def denoiser(model: Diffusion, weak: Diffusion, setting: Setting) -> Denoiser:
+def guided_denoiser(model: Diffusion, weak: Diffusion, setting: GuidanceSetting) -> Denoiser:
     """Guided away from the empty caption, then from the weaker model, each as the setting says."""
     good = model.guided(DiffusionSettings(guidance_scale=setting.scale, interval=setting.times), exact=False)
     if setting.away == 1:
@@ -85,7 +85,7 @@ def denoiser(model: Diffusion, weak: Diffusion, setting: Setting) -> Denoiser:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PromptSet:
     """captions: to be drawn.  all: among which each is looked for.  rows: of the captions in `all`.  real: vectors."""
 
     captions: list[str]
@@ -94,11 +94,11 @@ class Asked:
     real: npt.NDArray[np.float32]
 
 
-def asked(pictures: Pictures, judge: ClipFeatures, rows: npt.NDArray[np.int64], count: int, of: int) -> Asked:
+def prompt_set(pictures: Pictures, judge: ClipFeatures, rows: npt.NDArray[np.int64], count: int, of: int) -> PromptSet:
     """`count` of the captions of these rows, in an order that depends on nothing; looked for among `of` captions."""
     captions = [pictures.captions[row][0] for row in np.random.default_rng(0).permutation(rows)]
     distinct = list(dict.fromkeys(captions))[:of]
-    return Asked(
+    return PromptSet(
         distinct[:count],
         judge.of_texts(distinct),
         np.arange(count),
@@ -121,16 +121,16 @@ def main() -> None:
     weak = load_model(arguments.weak).model if arguments.weak else coarse(model)
     judge = ClipFeatures(load_clip(DEFAULT_CLIP))
     pictures, _ = pack(open_source(arguments.data), model.shape[-1], model.shape[0])
-    trained, held = split(pictures.meta)
+    trained, held = split_cells(pictures.meta)
     trained = np.array([row for row in trained if not is_flag(pictures.meta[row])])
     sides = {
-        name: asked(pictures, judge, rows, arguments.n, len(held))
+        name: prompt_set(pictures, judge, rows, arguments.n, len(held))
         for name, rows in (("seen", trained), ("held out", held))
     }
     print("| guidance | s a picture |" + "".join(f" {name}: score | R@1 | R@5 | KID |" for name in sides))
     print("|---|---|" + "---|" * 4 * len(sides))
     for text in arguments.settings.split("; "):
-        denoise = denoiser(model, weak, Setting.read(text))
+        denoise = guided_denoiser(model, weak, GuidanceSetting.read(text))
         settings = replace(loaded.settings, steps=arguments.steps)
         began, cells = time.perf_counter(), []
         for side in sides.values():

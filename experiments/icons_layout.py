@@ -21,14 +21,14 @@ from unstir.data.sources import open_source
 from unstir.models.diffusion import Diffusion
 from unstir.nn.init import initialise
 from unstir.nn.layout import LayoutConfig, layout_loss
-from unstir.recipes.icons import captions, icons
-from unstir.recipes.icons_data import annotated, split, weight
+from unstir.recipes.icons import icons, training_captions
+from unstir.recipes.icons_data import annotated, split_cells, weight
 from unstir.scenes.batches import BatchPlanner, PlannedBatch, drawings_of
 from unstir.scenes.planner import SceneMix
 from unstir.train.batches import BatchSource
 from unstir.train.config import TrainConfig
 from unstir.train.kinds import Training, register
-from unstir.train.loop import train
+from unstir.train.loop import training_loop
 from unstir.train.new_run import copy_weights, known_words
 from unstir.train.run import Run
 from unstir.weights.model_file import DEFAULT, few_step_weights, load_model, save_model
@@ -40,7 +40,7 @@ KIND = "layout predictor"
 register(KIND, Training())
 
 
-class Reader(nn.Module):
+class LayoutTraining(nn.Module):
     """The reader of a model, alone, as something that can be trained."""
 
     def __init__(self, model: Diffusion) -> None:
@@ -70,7 +70,7 @@ class Reader(nn.Module):
         )
 
 
-def with_reader(model: Diffusion) -> Diffusion:
+def with_layout_predictor(model: Diffusion) -> Diffusion:
     """The same model with a new reader."""
     new = Diffusion(replace(model.config, layout=LayoutConfig()), model.tokenizer)
     initialise(new, 0)
@@ -79,7 +79,7 @@ def with_reader(model: Diffusion) -> Diffusion:
 
 
 @torch.no_grad()
-def right(reader: Reader, planner: BatchPlanner, batches: int) -> tuple[float, float]:
+def layout_accuracy(reader: LayoutTraining, planner: BatchPlanner, batches: int) -> tuple[float, float]:
     """Of the tokens of scenes that were not trained on: how many are rightly taken to name a thing or not, and of those
     that lie clearly in one half, how many are found there.
     """
@@ -105,10 +105,10 @@ def main() -> None:
     arguments.run.mkdir(parents=True, exist_ok=True)
 
     loaded = load_model(arguments.model, dtype=torch.float32)
-    reader = Reader(with_reader(loaded.model))
+    reader = LayoutTraining(with_layout_predictor(loaded.model))
     model = reader.model
-    pictures, _ = pack(open_source(arguments.data), SIDE, 4, captioner=captions)  # for their boxes
-    rows, _ = split(pictures.meta)
+    pictures, _ = pack(open_source(arguments.data), SIDE, 4, captioner=training_captions)  # for their boxes
+    rows, _ = split_cells(pictures.meta)
     pictures = pictures.take(rows)
     pictures.meta = [annotated(meta) for meta in pictures.meta]
     config = TrainConfig(
@@ -122,11 +122,11 @@ def main() -> None:
     )  # fmt: skip
     nothing = Pictures(pictures.pixels[:1], pictures.captions[:1], pictures.keys[:1], pictures.meta[:1])
     run = Run(arguments.run, reader, nothing, config, BatchSource(planner.at), KIND)
-    for now in train(run):
+    for now in training_loop(run):
         if now.event == "log":
             print(f"{now.images_seen} of {now.images}: {now.loss:.4f}, {now.rate:.0f}/s, {now.seconds_left:.0f} s left")
     with run.evaluating() as taught:
-        named, halves = right(taught, planner, 8)
+        named, halves = layout_accuracy(taught, planner, 8)
         print(f"rightly taken for a name or not: {named:.2%} of tokens; in the right half: {halves:.2%}")
         notes = {**loaded.notes, "words": known_words(icons(), pictures)}
         save_model(arguments.out, taught.model, None, loaded.settings, notes, torch.int8, few_step_weights(loaded.path))

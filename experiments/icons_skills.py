@@ -24,7 +24,7 @@ from unstir.evaluate.statistics.wilson import Proportion, wilson_interval
 from unstir.models.clip import Clip
 from unstir.models.diffusion import Diffusion
 from unstir.models.pixels import to_model, to_pixels
-from unstir.recipes.icons_data import annotated, split
+from unstir.recipes.icons_data import annotated, split_cells
 from unstir.scenes.batches import drawings_of
 from unstir.scenes.compose import compose, scene_arrays
 from unstir.scenes.phrases import NUMBERS, misspelt, plural, with_article
@@ -45,7 +45,7 @@ from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, load_clip, load_mod
 
 CHOICES = 16
 STYLES = ("fluent 3d", "fluent flat", "noto", "twemoji", "emojitwo")
-LEAST_PIECE = 0.015
+MIN_PIECE_AREA = 0.015
 """Of the side squared: smaller pieces are parts and crumbs."""
 
 Pixels = npt.NDArray[np.uint8]
@@ -60,7 +60,7 @@ class Task:
     judge: Callable[[Pixels], bool]
 
 
-class Examiner:
+class SkillTest:
     """Makes tasks from drawings, and judges with a CLIP."""
 
     def __init__(self, drawings: Sequence[Drawing], clip: Clip, rng: np.random.Generator) -> None:
@@ -88,7 +88,7 @@ class Examiner:
                 name = list(COLOURS)[int(self.rng.integers(len(COLOURS)))]
                 words = f"{drawing.name} on a {name} background, {drawing.phrase}"
                 scene = Scene(words, (Placed(row, 0.8, 0.1, 0.1),), COLOURS[name])
-                return Task(skill, scene, lambda x: ground(x) == name)
+                return Task(skill, scene, lambda x: background_colour(x) == name)
         other = self._other(row)
         one, two = (with_article(self.drawings[i].name) for i in (row, other))
         if skill == "two":
@@ -157,10 +157,10 @@ def pieces(picture: Pixels) -> int:
     """How many separate things are drawn."""
     labels = components(picture[..., 3] > 96)
     areas = np.bincount(labels.ravel())[1:]
-    return int((areas > LEAST_PIECE * picture.shape[0] ** 2).sum())
+    return int((areas > MIN_PIECE_AREA * picture.shape[0] ** 2).sum())
 
 
-def ground(picture: Pixels) -> str:
+def background_colour(picture: Pixels) -> str:
     """The colour in the corners by name; "" where they are transparent."""
     corners = np.concatenate([picture[y, x].reshape(-1, 4) for y in (slice(0, 4), slice(-4, None)) for x in (slice(0, 4), slice(-4, None))])  # fmt: skip # noqa: E501
     if np.median(corners[:, 3]) < 200:
@@ -169,7 +169,7 @@ def ground(picture: Pixels) -> str:
     return min(COLOURS, key=lambda name: float(np.square(colour - COLOURS[name]).sum()))
 
 
-def mended(caption: str, known: Sequence[str]) -> str:
+def spellchecked(caption: str, known: Sequence[str]) -> str:
     """What the command draws for this caption. known: the words that the model was told."""
     return correct_spelling(caption, known)[0] if known else caption
 
@@ -177,7 +177,7 @@ def mended(caption: str, known: Sequence[str]) -> str:
 SKILLS = ("single", "misspelt", "two", "count 2", "count 3", "count 4", *RELATIONS, "background")
 
 
-def examine(
+def measure_skills(
     model: Diffusion,
     settings: DiffusionSettings,
     pictures: Pictures,
@@ -187,9 +187,9 @@ def examine(
     seed: int = 0,
 ) -> dict[str, tuple[Proportion, Proportion]]:
     """For each skill the share that is right, of the model's pictures and of those painted from real drawings."""
-    examiner = Examiner(drawings_of(pictures), clip, np.random.default_rng(seed))
+    examiner = SkillTest(drawings_of(pictures), clip, np.random.default_rng(seed))
     tasks = [examiner.task(skill) for skill in SKILLS for _ in range(count)]
-    captions = [mended(task.scene.caption, known) for task in tasks]
+    captions = [spellchecked(task.scene.caption, known) for task in tasks]
     pixels = torch.from_numpy(np.ascontiguousarray(pictures.pixels))
     real = to_pixels(compose(pixels, scene_arrays([task.scene for task in tasks]))).numpy()
     made = draw_batches(model, captions, range(seed, seed + len(tasks)), settings)
@@ -214,12 +214,12 @@ def main() -> None:
     if arguments.no_layout:
         loaded.model.layout = None
     pictures, _ = pack(open_source(arguments.data), loaded.model.shape[-1], 4)
-    rows, _ = split(pictures.meta)
+    rows, _ = split_cells(pictures.meta)
     pictures = pictures.take(rows)
     pictures.meta = [annotated(meta) for meta in pictures.meta]
     settings = replace(loaded.settings, steps=arguments.steps or loaded.settings.steps)
     known = () if arguments.as_written else loaded.notes.get("words", ())
-    found = examine(loaded.model, settings, pictures, load_clip(DEFAULT_CLIP), arguments.n, known)
+    found = measure_skills(loaded.model, settings, pictures, load_clip(DEFAULT_CLIP), arguments.n, known)
     for skill, (made, real) in found.items():
         print(f"{skill:12} {made.value:6.1%}  ({made.low:.0%} – {made.high:.0%})   real drawings {real.value:6.1%}")
 

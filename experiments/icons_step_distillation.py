@@ -21,30 +21,30 @@ from unstir.models.diffusion import Diffusion
 from unstir.models.pixels import to_pixels
 from unstir.models.step_distillation import StepDistillation, TrajectorySegments
 from unstir.nn.lora import lora_weights
-from unstir.recipes.icons_data import annotated, split, weight
+from unstir.recipes.icons_data import annotated, split_cells, weight
 from unstir.scenes.planner import Drawing, SceneMix, ScenePlanner
 from unstir.settings import DiffusionSettings
 from unstir.train.batches import BatchSource
 from unstir.train.config import TrainConfig
 from unstir.train.kinds import Training, register
-from unstir.train.loop import train
+from unstir.train.loop import training_loop
 from unstir.train.run import Run
 from unstir.weights.model_file import DEFAULT, FewSteps, load_model, save_model
 
 TEACHER = DiffusionSettings(steps=12, guidance_scale=3.0)
-STRIDES = 4
-FEW = DiffusionSettings(steps=STRIDES, guidance_scale=1.0, sampler="ddim")
-MOST = 6
+STUDENT_STEPS = 4
+FEW_STEP_SETTINGS = DiffusionSettings(steps=STUDENT_STEPS, guidance_scale=1.0, sampler="ddim")
+MAX_STEPS = 6
 BATCH, RANK = 32, 16
 
 KIND = "step distillation"
 register(KIND, Training())
 
 
-def captions(data: str, fits: Callable[[str], bool], count: int, seed: int) -> list[str]:
+def sampled_captions(data: str, fits: Callable[[str], bool], count: int, seed: int) -> list[str]:
     """What is drawn: scenes as in training, as often as in training."""
     metas = [annotated(entry.meta) for entry in open_source(data).entries]
-    rows, _ = split(metas)
+    rows, _ = split_cells(metas)
     drawings = [_drawing(metas[row]) for row in rows]
     maker = ScenePlanner(drawings, SceneMix(), fits)
     index = np.repeat(np.arange(len(drawings)), [weight(metas[row]) for row in rows])
@@ -62,23 +62,23 @@ def _drawing(meta: dict[str, object]) -> Drawing:
 
 
 @torch.no_grad()
-def paths(model: Diffusion, said: list[str], seeds: list[int]) -> torch.Tensor:
+def teacher_trajectories(model: Diffusion, said: list[str], seeds: list[int]) -> torch.Tensor:
     """(B, STRIDES + 1, C, S, S): where the teacher is at times 1, 3/4, 1/2, 1/4 and 0."""
     marks = []
     for step in model.sample(model.encode(said), seeds, TEACHER, exact=False):
-        if step.i % (TEACHER.steps // STRIDES) == 0:
+        if step.i % (TEACHER.steps // STUDENT_STEPS) == 0:
             marks.append(step.xt.clone())
     return torch.stack([*marks, step.x0], dim=1)
 
 
-def all_paths(model: Diffusion, said: list[str], folder: Path) -> torch.Tensor:
+def all_trajectories(model: Diffusion, said: list[str], folder: Path) -> torch.Tensor:
     """The paths of all captions, float16; kept as files batch by batch, and read from them where they are there."""
     out = []
     for start in range(0, len(said), BATCH):
         file = folder / f"{start:06d}.safetensors"
         if not file.exists():
             seeds = list(range(10**6 + start, 10**6 + min(start + BATCH, len(said))))
-            made = {"paths": paths(model, said[start : start + BATCH], seeds).half().contiguous()}
+            made = {"paths": teacher_trajectories(model, said[start : start + BATCH], seeds).half().contiguous()}
             write_atomic(file, lambda temporary, made=made: save_file(made, temporary))  # type: ignore[misc]
             print(f"paths: {start + BATCH} of {len(said)}", flush=True)
         out.append(load_file(file)["paths"])
@@ -102,19 +102,19 @@ def main() -> None:
     def fits(caption: str) -> bool:
         return bool(len(model.tokenizer.tokens(caption)) <= model.config.text.length)
 
-    said = captions(arguments.data, fits, arguments.paths, 100)
-    marks = all_paths(load_model(arguments.model).model, said, arguments.run / "paths")
-    ids, times = model.tokenize(said), torch.linspace(1, 0, STRIDES + 1)
+    said = sampled_captions(arguments.data, fits, arguments.paths, 100)
+    marks = all_trajectories(load_model(arguments.model).model, said, arguments.run / "paths")
+    ids, times = model.tokenize(said), torch.linspace(1, 0, STUDENT_STEPS + 1)
 
-    images = int(len(marks) * STRIDES * arguments.passes) // BATCH * BATCH
+    images = int(len(marks) * STUDENT_STEPS * arguments.passes) // BATCH * BATCH
     config = TrainConfig(
         images=images, batch_size=BATCH, optimiser="adamw", adamw_lr=1e-3, warmup=20 * BATCH, cooldown=0.5,
         ema=0.1, log_every=20 * BATCH, save_every=20 * BATCH, sample_every=10**9,
     )  # fmt: skip
 
     def strides(images_seen: int) -> TrajectorySegments:
-        rows = torch.from_numpy(order(len(marks) * STRIDES, config.seed, images_seen, BATCH))
-        path, k = rows // STRIDES, rows % STRIDES
+        rows = torch.from_numpy(order(len(marks) * STUDENT_STEPS, config.seed, images_seen, BATCH))
+        path, k = rows // STUDENT_STEPS, rows % STUDENT_STEPS
         return TrajectorySegments(marks[path, k].float(), marks[path, k + 1].float(), times[k], times[k + 1], ids[path])
 
     ends = to_pixels(marks[:, -1].float()).numpy()
@@ -122,12 +122,12 @@ def main() -> None:
         ends, [(text or "nothing",) for text in said], [str(i) for i in range(len(said))], [{}] * len(said)
     )
     run = Run(arguments.run, StepDistillation(model, RANK), pictures, config, BatchSource(strides), KIND)
-    for progress in train(run):
+    for progress in training_loop(run):
         print(
             f"{progress.images_seen} of {images}: {progress.loss:.5f}, {progress.seconds_left:.0f} s left", flush=True
         )
     with run.evaluating() as distilled:
-        few = FewSteps(MOST, FEW, lora_weights(distilled.model.network))
+        few = FewSteps(MAX_STEPS, FEW_STEP_SETTINGS, lora_weights(distilled.model.network))
     plain = load_model(arguments.model, dtype=torch.float32)
     save_model(arguments.out, plain.model, settings=plain.settings, notes=plain.notes, dtype=torch.int8, few=few)
     print(arguments.out)

@@ -30,11 +30,11 @@ from unstir.models.augment import JITTER_PARAMETERS, jitter
 from unstir.models.pixels import to_model
 from unstir.nn.conv import Conv
 from unstir.nn.init import init_zero, initialise
-from unstir.recipes.icons_data import is_flag, split
+from unstir.recipes.icons_data import is_flag, split_cells
 from unstir.train.batches import BatchSource
 from unstir.train.config import TrainConfig
 from unstir.train.kinds import Training, register
-from unstir.train.loop import train
+from unstir.train.loop import training_loop
 from unstir.train.run import Run
 from unstir.weights.model_file import DEFAULT, load_model
 
@@ -45,14 +45,14 @@ KIND = "style classifier"
 register(KIND, Training())
 
 
-class Batch(NamedTuple):
+class StyleBatch(NamedTuple):
     """x0: (B, 4, S, S) in [-1, 1].  style: (B,) int64."""
 
     x0: Tensor
     style: Tensor
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two convolutions beside the identity."""
 
     def __init__(self, width: int) -> None:
@@ -65,13 +65,13 @@ class Block(nn.Module):
         return x + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))  # type: ignore[no-any-return]
 
 
-class StyleJudge(nn.Module):
+class StyleClassifier(nn.Module):
     """Pictures (B, 4, S, S) in [-1, 1] -> logits of styles, (B, styles). Something that can be trained."""
 
     def __init__(self, styles: int) -> None:
         super().__init__()
         self.stem = Conv(16, WIDTHS[0], 3)
-        self.blocks = nn.ModuleList(Block(width) for width in WIDTHS)
+        self.blocks = nn.ModuleList(ResidualBlock(width) for width in WIDTHS)
         self.narrow = nn.ModuleList(Conv(4 * a, b, 1) for a, b in pairwise(WIDTHS))
         self.out = nn.Linear(2 * WIDTHS[-1], styles)
 
@@ -97,7 +97,7 @@ class StyleJudge(nn.Module):
     def compile_loss(self) -> None:
         """Nothing is worth it."""
 
-    def losses(self, batch: Batch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
+    def losses(self, batch: StyleBatch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
         x = jitter(batch.x0, torch.rand(JITTER_PARAMETERS, len(batch.x0), generator=rng), (0.9, 1.1), 0.06, 3.0)
         mirrored = torch.rand(len(x), generator=rng) < 0.5
         x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
@@ -105,14 +105,16 @@ class StyleJudge(nn.Module):
 
 
 @torch.no_grad()
-def guesses(judge: StyleJudge, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+def guesses(judge: StyleClassifier, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """(N,) the style that each picture (N, S, S, 4) is taken for."""
     parts = [judge(to_model(torch.from_numpy(np.array(pixels[k : k + 256])))) for k in range(0, len(pixels), 256)]
     found: npt.NDArray[np.int64] = torch.cat(parts).argmax(1).numpy()
     return found
 
 
-def table(names: Sequence[str], columns: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]) -> None:
+def print_accuracy(
+    names: Sequence[str], columns: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+) -> None:
     """Print the share of right guesses by style, and of all. columns: by name, (guessed, asked)."""
     print("| style | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
     for k, name in enumerate(names):
@@ -137,23 +139,23 @@ def main() -> None:
     pictures, _ = pack(open_source(arguments.data), SIDE, 4)
     names = sorted({str(meta["phrase"]) for meta in pictures.meta})
     style = np.array([names.index(str(meta["phrase"])) for meta in pictures.meta])
-    trained, held = split(pictures.meta)
+    trained, held = split_cells(pictures.meta)
     trained = np.array([row for row in trained if not is_flag(pictures.meta[row])])
     config = TrainConfig(
         images=arguments.images, batch_size=BATCH, muon_lr=0.01, adamw_lr=2e-3, weight_decay=0.01, warmup=6_400,
         cooldown=0.7, log_every=6_400, save_every=12_800, sample_every=10**9,
     )  # fmt: skip
 
-    def batch(images_seen: int) -> Batch:
+    def batch(images_seen: int) -> StyleBatch:
         rows = trained[order(len(trained), 0, images_seen, BATCH)]
         x0 = to_model(torch.from_numpy(np.ascontiguousarray(pictures.pixels[rows])))
-        return Batch(x0, torch.from_numpy(style[rows]))
+        return StyleBatch(x0, torch.from_numpy(style[rows]))
 
-    judge = StyleJudge(len(names))
+    judge = StyleClassifier(len(names))
     initialise(judge, 0)
     nothing = Pictures(pictures.pixels[:1], pictures.captions[:1], pictures.keys[:1], pictures.meta[:1])
     run = Run(arguments.run, judge, nothing, config, BatchSource(batch), KIND)
-    for now in train(run):
+    for now in training_loop(run):
         if now.event == "log":
             print(f"{now.images_seen} of {now.images}: {now.loss:.3f}, {now.rate:.0f}/s, {now.seconds_left:.0f} s left")
     columns = {}
@@ -168,7 +170,7 @@ def main() -> None:
                 made = draw_batches(loaded.model, captions, range(len(asked)), settings)
                 columns[name] = guesses(taught, made), style[asked]
                 columns[name.replace("drawn", "the same, real")] = guesses(taught, pictures.pixels[asked]), style[asked]
-    table(names, columns)
+    print_accuracy(names, columns)
 
 
 if __name__ == "__main__":

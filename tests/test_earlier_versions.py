@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from unstir.cli import main
 from unstir.train import run_folder
-from unstir.train.loop import train
+from unstir.train.loop import training_loop
 from unstir.train.samples import save_preview
 from unstir.weights.model_file import load_clip, load_model
 
@@ -39,7 +39,7 @@ def test_a_run_that_was_stopped_ends_as_it_would_have(name, tmp_path):
         save_preview(run, plan)
         run_folder.export(run, plan)
 
-    progress = list(train(run, sample=sample, keep=lambda run: run_folder.export(run, plan, run_folder.BEST)))
+    progress = list(training_loop(run, sample=sample, keep=lambda run: run_folder.export(run, plan, run_folder.BEST)))
     assert progress[-1].event == "done"
     assert run.images_seen == 96
     ours, theirs = load_file(folder / "model.safetensors"), load_file(FIXTURES / f"{name}-finished.safetensors")

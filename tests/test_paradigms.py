@@ -94,7 +94,7 @@ def toy():
                          adamw_lr=0.02)
     return Recipe(model=ToyConfig(8, 3, TextConfig(300, 12)), train=config)
 
-recipes.table = lambda: {"toy": toy}
+recipes.recipe_table = lambda: {"toy": toy}
 
 if __name__ == "__main__":
     from unstir.cli import main

@@ -6,9 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from unstir.data.named import BUILT_IN
+from unstir.data.built_in import BUILT_IN
 from unstir.errors import UserError
-from unstir.evaluate.evaluation import evaluate as measure
+from unstir.evaluate.evaluation import evaluate_model as measure
 from unstir.evaluate.metrics.likelihood import bits_per_dim_of
 from unstir.evaluate.report.document import JSON_FILE, EvaluationReport, write_report
 from unstir.evaluate.run.cache import ArrayCache
@@ -19,7 +19,7 @@ from unstir.evaluate.run.inputs import EvaluatedModel
 from unstir.evaluate.run.real_pictures import open_real_pictures
 from unstir.models.generative import LikelihoodModel
 from unstir.request import Request, checked_device, checked_seed, fingerprint, request_of
-from unstir.train.begin import Reporter, Silent
+from unstir.train.run_setup import Reporter, Silent
 from unstir.weights.model_file import DEFAULT_CLIP, Loaded, find_model, load_clip, load_model
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SHOWN = ("steps", "sampler", "guidance_scale")
 """Settings that a report always names, where the kind of model has them; others only where they are not the default."""
 
 
-def evaluate(
+def evaluate_model(
     model: str | Path,
     data: str | Path,
     *,
@@ -89,7 +89,7 @@ def measured(
     reporter: Reporter,
     settings: dict[str, Any],
 ) -> tuple[EvaluationReport, Path]:
-    """As `evaluate`: the report, and the folder that it was written to."""
+    """As `evaluate_model`: the report, and the folder that it was written to."""
     out = out or Path("evaluation") / _stem(model)
     cache = cache or out
     _check(n, seed, out, cache)

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
-SAMPLER_NAMES = ("ddim", "ddpm", "blend", "euler", "heun", "dpmpp_2m", "sde")
+from unstir.diffusion.samplers import SAMPLER_NAMES
+
 SPACING_NAMES = ("uniform", "logsnr", "karras")
 
 

@@ -10,11 +10,11 @@ from unstir.durations import parse_duration
 from unstir.errors import UserError
 from unstir.models.paradigms import names
 from unstir.request import checked_device, checked_seed
-from unstir.train.begin import Beginning
 from unstir.train.kinds import SizeName
 from unstir.train.loop import Progress
 from unstir.train.recipe import Recipe
-from unstir.train.session import Choice, alone, clip_measure, open_run, train_run
+from unstir.train.run_setup import RunSetup
+from unstir.train.session import Choice, clip_measure, exclusive_run, open_or_begin, train_run
 from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, resolve_default
 
 if TYPE_CHECKING:
@@ -61,17 +61,17 @@ def train(
     device, folder = checked_device(device), Path(run)
     by_recipe: tuple[str, Recipe] | None = None
     if isinstance(recipe, str):
-        by_recipe = recipe, recipes.named(recipe)
+        by_recipe = recipe, recipes.named_recipe(recipe)
     elif recipe is not None:
         by_recipe = "of your own", recipe
     first = None if start is None else resolve_default(Path(start), DEFAULT)
-    at = Beginning(str(data), folder, device, None if by_recipe else seconds, began, checked_seed(seed))
-    opened, plan = open_run(at, Choice(by_recipe, first, kind, size).begin)
-    with alone(folder):
+    setup = RunSetup(str(data), folder, device, None if by_recipe else seconds, began, checked_seed(seed))
+    opened, run_file = open_or_begin(setup, Choice(by_recipe, first, kind, size).begin)
+    with exclusive_run(folder):
         measure = None
         if eval_clip is not None:
-            measure = clip_measure(opened, plan, resolve_default(Path(eval_clip), DEFAULT_CLIP), device)
-        for progress in train_run(opened, plan, at, measure=measure, stop=stop, tensorboard=tensorboard):
+            measure = clip_measure(opened, run_file, resolve_default(Path(eval_clip), DEFAULT_CLIP), device)
+        for progress in train_run(opened, run_file, setup, measure=measure, stop=stop, tensorboard=tensorboard):
             if report is not None:
                 report(progress)
     result: Model | LoadedClip = _result(folder, opened.kind, device)

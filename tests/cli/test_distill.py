@@ -17,7 +17,7 @@ from unstir.settings import DiffusionSettings
 from unstir.train import checkpoint, run_folder
 from unstir.train.config import TrainConfig
 from unstir.train.distillation import FEW_STEPS, TEACHER
-from unstir.train.loop import train
+from unstir.train.loop import training_loop
 from unstir.train.recipe import Recipe
 from unstir.train.run_file import read_run_file
 from unstir.weights.model_file import load_model
@@ -29,7 +29,7 @@ def tiny():
             DiTConfig(8, 3, patch=2, width=32, depth=1, heads=2, bottleneck=8, words=32),
             TextConfig(vocabulary=290, length=12, width=32, depth=1),
         ),
-        train=TrainConfig(images=960, batch_size=8, warmup=16, log_every=240, sample_every=960, save_every=480),
+        training_loop=TrainConfig(images=960, batch_size=8, warmup=16, log_every=240, sample_every=960, save_every=480),
         prompts=("a red disc", "a blue box"),
         settings=DiffusionSettings(steps=6, guidance_scale=1.5),
     )
@@ -64,7 +64,7 @@ def test_distilled_on_the_pictures_of_its_own_run(call, trained, tmp_path):
     assert load_pixels(run / "samples" / "000000000.png").size
     assert call("generate", "a red disc", "--model", run, "--seed", 1, "--out", tmp_path / "out")[0] == 0
     # The checkpoint holds what learns, and not the teacher beside it.
-    assert all(name.startswith("student.network.") for name in checkpoint.load(run).group("model"))
+    assert all(name.startswith("student.network.") for name in checkpoint.load_checkpoint(run).group("model"))
 
 
 def test_distilled_on_a_folder_stopped_and_continued(call, trained, photos, tmp_path):
@@ -81,7 +81,7 @@ def test_distilled_on_a_folder_stopped_and_continued(call, trained, photos, tmp_
         shutil.copytree(begun / run_folder.PICTURES, folder / run_folder.PICTURES)
     assert call("distill", photos, "--from", "whatever", "--run", whole)[0] == 0
     run, _ = run_folder.open_run(parts, "cpu")
-    list(train(run, stop=lambda: run.images_seen >= plan.train.images // 2))
+    list(training_loop(run, stop=lambda: run.images_seen >= plan.train.images // 2))
     code, _, said = call("tune", photos, "--from", "whatever", "--run", parts)  # the former name of the command
     assert code == 0
     assert "resuming the run" in said

@@ -57,7 +57,7 @@ def endless():
 def small(monkeypatch):
     """Tiny recipes, a tiny size "s" and a small grid, so that the commands are tried and not the processor."""
     monkeypatch.setattr(recipes, "table", lambda: {"tiny": tiny, "endless": endless})
-    monkeypatch.setitem(auto_recipe.SIZES, "s", auto_recipe.Size((32, 32, 32), 32, 1, 16, 1e-3))
+    monkeypatch.setitem(auto_recipe.SIZES, "s", auto_recipe.NetworkSize((32, 32, 32), 32, 1, 16, 1e-3))
     prompts = auto_recipe.sample_prompts
     monkeypatch.setattr(auto_recipe, "sample_prompts", lambda pictures: prompts(pictures, 2))
 
@@ -101,7 +101,7 @@ def test_fine_tuning(call, photos, finished, tmp_path):
     # Other weights than before, and nowhere near those of a fresh start: the largest matrices have hardly moved.
     assert max(far.values()) > 0
     assert far["text.embed.weight"] < 0.5
-    assert (run / run_folder.START).read_bytes() == (finished / "model.safetensors").read_bytes()
+    assert (run / run_folder.INITIAL_MODEL).read_bytes() == (finished / "model.safetensors").read_bytes()
     assert call("train", photos, "--run", run)[0] == 0
 
 
@@ -154,12 +154,12 @@ def test_a_run_whose_start_was_lost(refused, photos, finished, tmp_path, monkeyp
     run = tmp_path / "r"
     assert main(["train", str(photos), "--recipe", "none", "--from", str(finished), "--run", str(run)]) == 0
     if damage == "gone":
-        (run / run_folder.START).unlink()
+        (run / run_folder.INITIAL_MODEL).unlink()
     else:
         model = load_model(finished / "model.safetensors", dtype=torch.float32).model
         wide = Diffusion(replace(model.config, network=replace(model.config.network, width=64)), model.tokenizer)
         initialise(wide, 0)
-        save_model(run / run_folder.START, wide)
+        save_model(run / run_folder.INITIAL_MODEL, wide)
     assert "start.safetensors" in refused("train", photos, "--run", run)
 
 
@@ -272,9 +272,9 @@ def test_stopped_and_continued_is_the_run_that_was_never_stopped(call, photos, f
         assert (run / name).read_bytes() == (finished / name).read_bytes()
 
 
-@pytest.mark.parametrize("stage", ["unstir.train.begin.new_model", "unstir.train.begin.measured_rate"])
+@pytest.mark.parametrize("stage", ["unstir.train.begin.new_model", "unstir.train.measure_rate.measured_rate"])
 def test_stopped_while_it_begins(call, photos, tmp_path, monkeypatch, stage):
-    """Before there is a plan, Ctrl-C leaves a folder in which the same command begins anew."""
+    """Before run.json is written, Ctrl-C leaves a folder in which the same command begins anew."""
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt

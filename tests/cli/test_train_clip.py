@@ -70,11 +70,11 @@ def test_a_recipe(call, photos, tmp_path):
 def test_from_a_folder_to_a_search(call, photos, tmp_path):
     run = tmp_path / "r"
     code, _, said = call("train", photos, "--clip", "--budget", "4s", "--run", run)
-    assert code == 0
+    assert code == 0, said
     assert "40 of 41 captioned pictures can be used" in said
     assert "chosen: a CLIP, 32×32 pixels, without transparency, 0." in said
     assert "expect" not in said
-    code, told, _ = call("clip", "search", photos, "--words", "a red disc", "--model", run)
+    code, told, _ = call("clip", "search", photos, "--words", "a red disc", "-n", 40, "--model", run)
     assert code == 0
     assert "p000" in told
 
@@ -86,7 +86,7 @@ def test_stopped_and_continued_is_the_run_that_was_never_stopped(call, photos, t
         os.kill(os.getpid(), signal.SIGINT)
 
     assert main(["train", str(photos), "--recipe", "tiny", "--run", str(tmp_path / "whole" / "r")]) == 0
-    real = recipes.table
+    real = recipes.recipe_table
     thread = threading.Thread(target=interrupt)
     thread.start()
     code, _, said = call("train", photos, "--recipe", "tiny", "--run", tmp_path / "r")
@@ -94,7 +94,7 @@ def test_stopped_and_continued_is_the_run_that_was_never_stopped(call, photos, t
     assert code == 0
     if "stopped after" in said:  # else it was done before the key was pressed
         assert f"To continue: unstir train {photos} --run {tmp_path / 'r'}" in said
-    assert recipes.table is real
+    assert recipes.recipe_table is real
     assert call("train", photos, "--run", tmp_path / "r")[0] == 0
     for name in ("model.safetensors", "best.safetensors", checkpoint.NAME):
         assert (tmp_path / "r" / name).read_bytes() == (tmp_path / "whole" / "r" / name).read_bytes(), name

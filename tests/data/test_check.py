@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from unstir.data import decoding
-from unstir.data.check import check
+from unstir.data.check import check_source
 from unstir.data.decoding import available_cores, in_parallel
 from unstir.data.entry import Entry, Problem, Source
 from unstir.data.report import Flagged, problem_lines, suggested_size
@@ -48,7 +48,7 @@ def report():
     ]
     entries = [Entry(key, words, {}, partial(bytes, data)) for key, words, data in pictures]
     entries.append(Entry("g", "gone", {}, gone))
-    return check(Source("test", "folder", entries, [Problem("z", "it has no caption")]))
+    return check_source(Source("test", "folder", entries, [Problem("z", "it has no caption")]))
 
 
 def test_every_figure(report):
@@ -105,7 +105,7 @@ def source_of(*pictures):
 
 
 def test_nothing_usable_is_a_report_too():
-    report = check(source_of(*[b""] * 30))
+    report = check_source(source_of(*[b""] * 30))
     assert report.usable == 0
     assert report.suggested_size() == 32
     lines = report.lines()
@@ -116,7 +116,7 @@ def test_nothing_usable_is_a_report_too():
 
 
 def test_how_many_problems_are_shown():
-    report = check(source_of(*[b""] * 30))
+    report = check_source(source_of(*[b""] * 30))
     assert [line.partition(":")[0] for line in report.lines(None)[1:]] == [f"k{i:03}" for i in range(30)]
     assert report.lines(3, "see there")[-2:] == [report.lines(None)[3], "… and 27 more problems; see there"]
     assert report.lines(30) == report.lines(None)
@@ -125,7 +125,7 @@ def test_how_many_problems_are_shown():
 
 @pytest.mark.parametrize(("width", "height", "oblong"), [(50, 40, 0), (40, 50, 0), (51, 40, 1), (40, 51, 1)])
 def test_a_fifth_exactly_is_not_more_than_a_fifth(width, height, oblong):
-    report = check(source_of(png(width, height)))
+    report = check_source(source_of(png(width, height)))
     assert report.oblong.count == oblong
     assert any("square crop" in line and "(k000)" in line for line in report.lines()) == bool(oblong)
 
@@ -135,15 +135,15 @@ def test_progress_and_workers():
     pictures = [png(400, 300), *[png(8, 8, seed) for seed in range(4)], b"nothing"]
     source = source_of(*(pictures[i % 6 if i else 0] for i in range(600)))
     calls = []
-    report = check(source, lambda done, total: calls.append((done, total)), workers=4)
+    report = check_source(source, lambda done, total: calls.append((done, total)), workers=4)
     assert calls == [(done, 600) for done in range(1, 601)]
-    assert report == check(source, workers=1) == check(source)
+    assert report == check_source(source, workers=1) == check_source(source)
     assert [problem.key for problem in report.problems] == [f"k{i:03}" for i in range(5, 600, 6)]
     assert report.duplicates == Flagged(500 - 5, ("k000", "k006", "k012"))
     with pytest.raises(ValueError, match="workers"):
-        check(source, workers=0)
+        check_source(source, workers=0)
     with pytest.raises(ValueError, match="at least 1 pixel"):
-        check(source, size=0)
+        check_source(source, size=0)
 
 
 def test_few_pictures_are_in_memory_at_once():
@@ -175,7 +175,7 @@ def test_all_cores_of_the_process_are_used(monkeypatch):
     seen = []
     monkeypatch.setattr(decoding, "ThreadPoolExecutor", lambda count: seen.append(count) or ThreadPoolExecutor(count))
     monkeypatch.setattr(decoding.os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
-    check(source_of(b""))
+    check_source(source_of(b""))
     assert seen == [3]
     monkeypatch.delattr(decoding.os, "sched_getaffinity")
     monkeypatch.setattr(decoding.os, "cpu_count", lambda: None)
@@ -189,7 +189,7 @@ def test_a_report_keeps_little_of_each_picture():
         entries = [Entry(str(i), "a cat", {}, partial(bytes, TINY)) for i in range(count)]
         tracemalloc.start()
         try:
-            check(Source("test", "folder", entries, []), workers=1, size=8)
+            check_source(Source("test", "folder", entries, []), workers=1, size=8)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -210,13 +210,13 @@ def test_invisible_colours_do_not_matter():
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, "PNG")
         pictures.append(file.getvalue())
-    assert check(source_of(*pictures)).duplicates == Flagged(1, ("k000", "k001"))
+    assert check_source(source_of(*pictures)).duplicates == Flagged(1, ("k000", "k001"))
 
 
 def test_large_jpegs_are_reported_at_their_true_size():
     file = io.BytesIO()
     Image.effect_noise((1200, 800), 60).save(file, "JPEG")
-    report = check(source_of(file.getvalue()), size=64)
+    report = check_source(source_of(file.getvalue()), size=64)
     assert (report.shorter_side[1], report.longer_side[1]) == (800, 1200)
 
 
@@ -234,7 +234,7 @@ def test_sample():
     assert sample.estimate_seconds == pytest.approx(41 * sample.seconds_per_picture)
     whole = sample_check(source, count=100)
     assert (whole.sampled, whole.usable, whole.transparent) == (41, 40, 0.25)
-    assert whole.shorter_side == check(source).shorter_side
+    assert whole.shorter_side == check_source(source).shorter_side
 
 
 def test_a_sample_of_broken_pictures():

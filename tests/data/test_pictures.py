@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unstir.data import pack_files
-from unstir.data.check import check
+from unstir.data.check import check_source
 from unstir.data.content import content_id, content_ids
 from unstir.data.entry import Entry, Problem, Source
 from unstir.data.order import order
@@ -150,7 +150,7 @@ def test_one_pass_gives_the_report_and_the_pictures(tmp_path):
     told = Source("test", "folder", [entry(i, data) for i, data in enumerate(pictures)], [Problem("z", "left out")])
     report, packed = check_and_pack(told, 8, tmp_path)
     assert sorted(read) == [0, 1, 2, 3, 4]  # each once
-    assert report == check(told, size=8)
+    assert report == check_source(told, size=8)
     assert [problem.key for problem in report.problems] == ["z", "k1"]
     assert report.shorter_side == (8, 8, 40)
     assert (report.transparent, report.duplicates.keys) == (1, ("k0", "k3"))

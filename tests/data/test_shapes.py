@@ -15,20 +15,20 @@ from unstir.data.shapes import (
     RELATIONS,
     SIZES,
     SKILLS,
-    Scene,
+    ShapeScene,
     Thing,
     caption,
-    held_out,
+    has_held_out,
     parse,
     random_scene,
     render,
-    shapes,
+    shape_pictures,
 )
 from unstir.data.shapes_check import check_caption, components, detect_things
 
 things = st.builds(Thing, st.sampled_from(sorted(COLOURS)), st.sampled_from(FORMS), st.sampled_from([None, *SIZES]))
-scenes = st.builds(Scene, things, st.integers(1, 4)) | st.builds(
-    Scene, things, st.just(1), st.sampled_from(sorted(RELATIONS)), things
+scenes = st.builds(ShapeScene, things, st.integers(1, 4)) | st.builds(
+    ShapeScene, things, st.just(1), st.sampled_from(sorted(RELATIONS)), things
 )
 
 
@@ -44,17 +44,17 @@ def test_parse_undoes_caption(scene):
 @pytest.mark.parametrize(
     ("scene", "words"),
     [
-        (Scene(Thing("red", "circle", "small")), "a small red circle"),
-        (Scene(Thing("orange", "cross")), "an orange cross"),
-        (Scene(Thing("orange", "cross", "large")), "a large orange cross"),
-        (Scene(Thing("blue", "square"), 3), "three blue squares"),
-        (Scene(Thing("pink", "cross", "small"), 2), "two small pink crosses"),
+        (ShapeScene(Thing("red", "circle", "small")), "a small red circle"),
+        (ShapeScene(Thing("orange", "cross")), "an orange cross"),
+        (ShapeScene(Thing("orange", "cross", "large")), "a large orange cross"),
+        (ShapeScene(Thing("blue", "square"), 3), "three blue squares"),
+        (ShapeScene(Thing("pink", "cross", "small"), 2), "two small pink crosses"),
         (
-            Scene(Thing("red", "circle"), 1, "left of", Thing("blue", "square")),
+            ShapeScene(Thing("red", "circle"), 1, "left of", Thing("blue", "square")),
             "a red circle left of a blue square",
         ),
         (
-            Scene(Thing("green", "triangle", "large"), 1, "above", Thing("yellow", "square", "small")),
+            ShapeScene(Thing("green", "triangle", "large"), 1, "above", Thing("yellow", "square", "small")),
             "a large green triangle above a small yellow square",
         ),
     ],
@@ -104,7 +104,7 @@ def test_scenes_that_make_no_sense():
         (red, 1, "on", blue),
     ):
         with pytest.raises(ValueError):
-            Scene(*arguments)
+            ShapeScene(*arguments)
 
 
 def test_held_out_combinations():
@@ -112,19 +112,19 @@ def test_held_out_combinations():
         assert all(list(values).count(value) <= 2 for value in values)  # every word is still seen in other pairs
     for first, relation, second in HELD_OUT_RELATIONS:
         a, b = Thing("pink", first), Thing("black", second)
-        assert held_out(Scene(a, 1, relation, b))
-        assert held_out(Scene(b, 1, RELATIONS[relation], a))  # the same picture by the opposite relation
-        assert not held_out(Scene(a, 1, "and", b))
-        assert not held_out(Scene(a, 1, RELATIONS[relation], b))
-    assert held_out(Scene(Thing("red", "triangle"), 3))
-    assert held_out(Scene(Thing("pink", "circle"), 1, "and", Thing("red", "triangle")))
+        assert has_held_out(ShapeScene(a, 1, relation, b))
+        assert has_held_out(ShapeScene(b, 1, RELATIONS[relation], a))  # the same picture by the opposite relation
+        assert not has_held_out(ShapeScene(a, 1, "and", b))
+        assert not has_held_out(ShapeScene(a, 1, RELATIONS[relation], b))
+    assert has_held_out(ShapeScene(Thing("red", "triangle"), 3))
+    assert has_held_out(ShapeScene(Thing("pink", "circle"), 1, "and", Thing("red", "triangle")))
 
 
 def test_splits_are_disjoint_and_training_shows_everything_else():
-    train, test = shapes(2400, 8), shapes(400, 8, held_out=True)
+    train, test = shape_pictures(2400, 8), shape_pictures(400, 8, held_out=True)
     seen = [parse(words[0]) for words in train.captions]
-    assert not any(held_out(scene) for scene in seen)
-    assert all(held_out(parse(words[0])) for words in test.captions)
+    assert not any(has_held_out(scene) for scene in seen)
+    assert all(has_held_out(parse(words[0])) for words in test.captions)
     assert not set(train.captions) & set(test.captions)
     pairs = {(thing.colour, thing.form) for scene in seen for thing in scene.things}
     assert pairs == set(product(COLOURS, FORMS)) - HELD_OUT_PAIRS
@@ -137,13 +137,15 @@ def test_splits_are_disjoint_and_training_shows_everything_else():
 
 
 def test_a_longer_set_begins_with_the_shorter():
-    assert shapes(12, 16, 3).sha256() == shapes(30, 16, 3).take(range(12)).sha256()
-    assert len({shapes(4, 16, seed, part).sha256() for seed in (0, 1, 2**64 - 1) for part in (False, True)}) == 6
-    assert len(shapes(0)) == 0
+    assert shape_pictures(12, 16, 3).sha256() == shape_pictures(30, 16, 3).take(range(12)).sha256()
+    assert (
+        len({shape_pictures(4, 16, seed, part).sha256() for seed in (0, 1, 2**64 - 1) for part in (False, True)}) == 6
+    )
+    assert len(shape_pictures(0)) == 0
 
 
 def test_render_is_antialiased_on_a_plain_ground():
-    picture = render(Scene(Thing("black", "circle", "large")), 64, rng(1))
+    picture = render(ShapeScene(Thing("black", "circle", "large")), 64, rng(1))
     assert picture.shape == (64, 64, 3)
     assert picture.dtype == np.uint8
     assert (picture[0] == BACKGROUND).all()
@@ -161,7 +163,7 @@ def test_colours_are_well_separated():
 @pytest.mark.parametrize(("size", "count"), [(32, 1200), (33, 200), (48, 200), (64, 120), (100, 40)])
 @pytest.mark.parametrize("part", [False, True])
 def test_clean_renders_are_read_without_a_mistake(size, count, part):
-    pictures = shapes(count, size, seed=size, held_out=part)
+    pictures = shape_pictures(count, size, seed=size, held_out=part)
     wrong = [
         words[0]
         for pixels, words in zip(pictures.pixels, pictures.captions, strict=True)
@@ -172,14 +174,14 @@ def test_clean_renders_are_read_without_a_mistake(size, count, part):
 
 def test_clean_renders_of_every_single_kind():
     for colour, form, size in product(COLOURS, FORMS, SIZES):
-        for scene in (Scene(Thing(colour, form, size)), Scene(Thing(colour, form, size), 4)):
+        for scene in (ShapeScene(Thing(colour, form, size)), ShapeScene(Thing(colour, form, size), 4)):
             found = detect_things(render(scene, 32, rng(len(caption(scene)), scene.count)))
             assert [(f.colour, f.form, f.size) for f in found] == [(colour, form, size)] * scene.count
 
 
 @pytest.mark.parametrize("part", [False, True])
 def test_noise_and_blur_are_tolerated(part):
-    pictures = shapes(600, 32, seed=11, held_out=part)
+    pictures = shape_pictures(600, 32, seed=11, held_out=part)
     right = 0
     for i, (pixels, words) in enumerate(zip(pictures.pixels, pictures.captions, strict=True)):
         soft = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(0.7)), dtype=float)
@@ -189,19 +191,19 @@ def test_noise_and_blur_are_tolerated(part):
 
 
 def test_another_background_is_tolerated():
-    pictures = shapes(80, 32, seed=5)
+    pictures = shape_pictures(80, 32, seed=5)
     shifted = (pictures.pixels.astype(int) - 12).clip(0, 255).astype(np.uint8)
     assert all(check_caption(pixels, words[0]).right for pixels, words in zip(shifted, pictures.captions, strict=True))
 
 
 def test_positions_are_found():
     for relation, sign in (("left of", -1), ("right of", 1)):
-        scene = Scene(Thing("red", "triangle"), 1, relation, Thing("blue", "square"))
+        scene = ShapeScene(Thing("red", "triangle"), 1, relation, Thing("blue", "square"))
         found = {f.colour: f for f in detect_things(render(scene, 64, rng(3)))}
         assert np.sign(found["red"].x - found["blue"].x) == sign
-    covered = render(Scene(Thing("black", "circle")), 64, rng(4)) < 100
+    covered = render(ShapeScene(Thing("black", "circle")), 64, rng(4)) < 100
     rows, columns = np.nonzero(covered[..., 0])
-    (found,) = detect_things(render(Scene(Thing("black", "circle")), 64, rng(4)))
+    (found,) = detect_things(render(ShapeScene(Thing("black", "circle")), 64, rng(4)))
     assert abs(found.x - (columns.mean() + 0.5) / 64) < 0.005
     assert abs(found.y - (rows.mean() + 0.5) / 64) < 0.005
 

@@ -15,7 +15,8 @@ from unstir.diffusion.gradient_guidance import (
 )
 from unstir.diffusion.grid import time_grid
 from unstir.diffusion.guidance import clip_range, guide, one_by_one
-from unstir.diffusion.sampler import SAMPLERS, levels_of
+from unstir.diffusion.sampler import levels_of, named_sampler
+from unstir.diffusion.samplers import SAMPLER_NAMES
 from unstir.diffusion.schedule import SCHEDULES, Flow, named_schedule
 
 MEAN, STD = 0.1, 0.3
@@ -100,7 +101,7 @@ def test_a_negative_scale_goes_away():
     assert ((GOAL - moved).flatten(1).norm(dim=1) > (GOAL - x0).flatten(1).norm(dim=1)).all()
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
 def test_samples_come_nearer_the_more_the_scale(sampler):
     levels = levels_of(Flow(), time_grid(Flow(), 12, "uniform"))
     start = torch.randn(64, 2, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -111,7 +112,7 @@ def test_samples_come_nearer_the_more_the_scale(sampler):
     distances = []
     for scale in (0, 0.1, 0.2, 0.4):
         denoise = guide_by_gradient(exact(Flow()), [near(GOAL)] * 64, scale, Flow(), STD)
-        *_, last = SAMPLERS[sampler](denoise, start, None, levels, fresh)
+        *_, last = named_sampler(sampler)(denoise, start, None, levels, fresh)
         distances.append((last.x0 - GOAL).square().mean().sqrt().item())
     assert distances == sorted(distances, reverse=True)
     assert distances[-1] < 0.8 * distances[0]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from unstir.diffusion.grid import time_grid
-from unstir.diffusion.sampler import SAMPLERS, Level, levels_of
+from unstir.diffusion.sampler import Level, levels_of, named_sampler
 from unstir.diffusion.schedule import Flow
 
 STEPS = 17
@@ -47,7 +47,7 @@ def levels_from(scheduler, timesteps):
 
 
 def ours(sampler, xt, levels, noise=refuse, **options):
-    *_, last = SAMPLERS[sampler](denoise, xt, None, levels, noise, **options)
+    *_, last = named_sampler(sampler)(denoise, xt, None, levels, noise, **options)
     return last.x0
 
 

@@ -14,8 +14,13 @@ import torch
 from unstir.diffusion.denoiser import NetworkDenoiser, gaussian_denoiser
 from unstir.diffusion.grid import time_grid
 from unstir.diffusion.prediction import PREDICTIONS, Prediction
-from unstir.diffusion.sampler import SAMPLERS, Level, chain_noise, ddim, heun, levels_of, named_sampler, step_to
+from unstir.diffusion.sampler import Level, chain_noise, levels_of, named_sampler, step_to
+from unstir.diffusion.samplers import SAMPLER_NAMES
+from unstir.diffusion.samplers.ddim import ddim
+from unstir.diffusion.samplers.heun import heun
 from unstir.diffusion.schedule import SCHEDULES, Flow, LinearBeta, named_schedule
+
+SAMPLERS = {name: named_sampler(name) for name in SAMPLER_NAMES}
 
 MEAN, STD = 0.3, 0.5
 DETERMINISTIC, STOCHASTIC = ("ddim", "euler", "heun", "dpmpp_2m"), ("ddpm", "sde", "blend")

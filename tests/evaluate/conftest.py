@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unstir.data.shapes import shapes
+from unstir.data.shapes import shape_pictures
 from unstir.evaluate.run.generation import batch_drawer
 from unstir.evaluate.run.inputs import EvaluatedModel
 from unstir.evaluate.run.real_pictures import joined_sets
@@ -43,7 +43,7 @@ def scramble(model, seed, scale=0.2):
 @pytest.fixture(scope="session")
 def real():
     """Shapes of 32 × 32 pixels, 100 seen and 100 held out."""
-    return joined_sets("shapes", shapes(100, 32, 1), shapes(100, 32, 2, held_out=True))
+    return joined_sets("shapes", shape_pictures(100, 32, 1), shape_pictures(100, 32, 2, held_out=True))
 
 
 @pytest.fixture(scope="session")

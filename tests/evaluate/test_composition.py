@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from unstir.data.shapes import random_scene, render
-from unstir.data.shapes_scene import HELD_OUT_PAIRS, Scene, Thing
+from unstir.data.shapes_scene import HELD_OUT_PAIRS, ShapeScene, Thing
 from unstir.evaluate.metrics.composition import composition
 
 
@@ -20,7 +20,7 @@ def drawn(*scenes):
 
 
 RED, BLUE = Thing("red", "circle"), Thing("blue", "square")
-BESIDE = Scene(RED, 1, "left of", BLUE)
+BESIDE = ShapeScene(RED, 1, "left of", BLUE)
 
 
 def test_right_pictures_are_right_in_every_line():
@@ -49,39 +49,39 @@ def lines(scene, shown):
 
 
 def test_mixed_up_colours_fail_binding_only_where_that_can_be_seen():
-    mixed = Scene(Thing("blue", "circle"), 1, "left of", Thing("red", "square"))
+    mixed = ShapeScene(Thing("blue", "circle"), 1, "left of", Thing("red", "square"))
     got = lines(BESIDE, mixed)
     assert got == {
         "two": True, "colour": True, "relation": False, "binding": False, "right": False, "right/relation": False,
     }  # fmt: skip
     # A wrong colour is no question of binding, nor are two things of one colour.
-    assert "binding" not in lines(BESIDE, Scene(Thing("pink", "circle"), 1, "left of", BLUE))
-    alike = Scene(RED, 1, "and", Thing("red", "square"))
+    assert "binding" not in lines(BESIDE, ShapeScene(Thing("pink", "circle"), 1, "left of", BLUE))
+    alike = ShapeScene(RED, 1, "and", Thing("red", "square"))
     assert "binding" not in lines(alike, alike)
 
 
 def test_a_relation_the_wrong_way_round():
-    got = lines(BESIDE, Scene(RED, 1, "right of", BLUE))
+    got = lines(BESIDE, ShapeScene(RED, 1, "right of", BLUE))
     assert got == {
         "two": True, "colour": True, "relation": False, "binding": True, "right": False, "right/relation": False,
     }  # fmt: skip
 
 
 def test_counting_looks_at_number_and_form():
-    three = Scene(RED, 3)
-    assert lines(three, Scene(RED, 2)) == dict.fromkeys(("counting", "colour", "right", "right/count"), False)
-    got = lines(three, Scene(Thing("pink", "circle"), 3))
+    three = ShapeScene(RED, 3)
+    assert lines(three, ShapeScene(RED, 2)) == dict.fromkeys(("counting", "colour", "right", "right/count"), False)
+    got = lines(three, ShapeScene(Thing("pink", "circle"), 3))
     assert (got["counting"], got["colour"], got["right"]) == (True, False, False)
-    assert not lines(three, Scene(Thing("red", "square"), 3))["counting"]
+    assert not lines(three, ShapeScene(Thing("red", "square"), 3))["counting"]
 
 
 def test_a_wrong_size_fails_the_whole_only():
-    got = lines(Scene(Thing("red", "circle", "small")), Scene(Thing("red", "circle", "large")))
+    got = lines(ShapeScene(Thing("red", "circle", "small")), ShapeScene(Thing("red", "circle", "large")))
     assert got == {"single": True, "colour": True, "right": False, "right/single": False}
 
 
 def test_an_empty_picture_is_right_in_nothing():
-    scenes = [Scene(RED), BESIDE, Scene(RED, 3)]
+    scenes = [ShapeScene(RED), BESIDE, ShapeScene(RED, 3)]
     got = composition([np.full((32, 32, 3), 245, np.uint8)] * 3, scenes).as_trained
     assert {one.value for one in got.values()} == {0.0}
     assert "binding" not in got
@@ -89,7 +89,7 @@ def test_an_empty_picture_is_right_in_nothing():
 
 def test_the_split_is_that_of_the_scenes():
     pair = Thing(*sorted(HELD_OUT_PAIRS)[0])
-    got = composition(drawn(Scene(pair), Scene(RED)), [Scene(pair), Scene(RED)])
+    got = composition(drawn(ShapeScene(pair), ShapeScene(RED)), [ShapeScene(pair), ShapeScene(RED)])
     assert (got.held_out["single"].total, got.as_trained["single"].total) == (1, 1)
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unstir.data.shapes import shapes
+from unstir.data.shapes import shape_pictures
 from unstir.errors import UserError
-from unstir.evaluate.evaluation import evaluate
+from unstir.evaluate.evaluation import evaluate_model
 from unstir.evaluate.metrics import likelihood
 from unstir.evaluate.metrics.likelihood import bits_per_dim_of
 from unstir.evaluate.report.document import write_report
@@ -44,7 +44,7 @@ def test_from_end_to_end(subject, real, clip_features, model, tmp_path, monkeypa
         check_captions(model, prompts)
 
     subject = replace(subject, bits_per_dim=bits_per_dim_of(model), check=check)
-    said = read(evaluate(subject, real, 60, 3, clip_features, settings={"steps": 2}), tmp_path)
+    said = read(evaluate_model(subject, real, 60, 3, clip_features, settings={"steps": 2}), tmp_path)
     assert said["title"] == "tiny on shapes"
     assert said["settings"] == {
         "pictures": {"seen": 100, "held out": 100, "not usable": 0},
@@ -82,7 +82,7 @@ def test_from_end_to_end(subject, real, clip_features, model, tmp_path, monkeypa
 
 def test_twice_and_stopped_and_continued(subject, real, clip, tmp_path, monkeypatch):
     monkeypatch.setattr(generation.draw_pictures, "__defaults__", (None, None, generation.no_progress, 8))
-    first = read(evaluate(subject, real, 40, 0, ClipFeatures(clip, "tiny")), tmp_path / "a")
+    first = read(evaluate_model(subject, real, 40, 0, ClipFeatures(clip, "tiny")), tmp_path / "a")
 
     calls = []
 
@@ -95,13 +95,13 @@ def test_twice_and_stopped_and_continued(subject, real, clip, tmp_path, monkeypa
     folder = tmp_path / "kept"
     kept = ClipFeatures(clip, "tiny", ArrayCache(folder / "vectors"))
     with pytest.raises(KeyboardInterrupt):
-        evaluate(replace(subject, draw=stops), real, 40, 0, kept, folder=folder)
+        evaluate_model(replace(subject, draw=stops), real, 40, 0, kept, folder=folder)
     assert len(list((folder / "pictures").rglob("*.png"))) == 16
-    assert read(evaluate(replace(subject, draw=stops), real, 40, 0, kept, folder=folder), tmp_path / "b") == first
+    assert read(evaluate_model(replace(subject, draw=stops), real, 40, 0, kept, folder=folder), tmp_path / "b") == first
     assert len(calls) == 3 + 3
-    assert read(evaluate(replace(subject, draw=None), real, 40, 0, kept, folder=folder), tmp_path / "c") == first
+    assert read(evaluate_model(replace(subject, draw=None), real, 40, 0, kept, folder=folder), tmp_path / "c") == first
     # Other settings never write over what was drawn with these.
-    evaluate(replace(subject, request={"model_hash": "1"}), real, 8, 0, kept, folder=folder)
+    evaluate_model(replace(subject, request={"model_hash": "1"}), real, 8, 0, kept, folder=folder)
     assert len(list((folder / "pictures").iterdir())) == 2
     assert len(list((folder / "pictures").rglob("*.png"))) == 40 + 8
 
@@ -112,7 +112,7 @@ def fake(name, pixels):
 
 
 def test_a_model_that_only_copies_is_caught(real):
-    copied = evaluate(fake("parrot", real.pictures.pixels[real.split.seen]), real, 60, features="raw")
+    copied = evaluate_model(fake("parrot", real.pictures.pixels[real.split.seen]), real, 60, features="raw")
     rows = table(copied, "Memorisation")
     for side in ("held-out", "seen"):
         assert rows[f"copies by pixels, {side} prompts"]["value"] > 0.9
@@ -124,19 +124,19 @@ def test_a_model_that_only_copies_is_caught(real):
 def test_a_model_that_copies_where_it_was_asked_for_the_same_is_caught(real):
     """For captions it has seen it gives the training picture, for all others something new."""
     captions = {ways[0]: i for i, ways in enumerate(real.pictures.captions) if i in real.split.seen}
-    fresh = shapes(60, 32, 9).pixels
+    fresh = shape_pictures(60, 32, 9).pixels
 
     def draw(prompts, seeds):
         known = [real.pictures.pixels[captions[one]] if one in captions else None for one in prompts]
         return np.stack([fresh[seed] if one is None else one for one, seed in zip(known, seeds, strict=True)])
 
-    summary = evaluate(EvaluatedModel("pupil", draw, {}), real, 60, features="raw")["summary"]
+    summary = evaluate_model(EvaluatedModel("pupil", draw, {}), real, 60, features="raw")["summary"]
     assert "by pixels: 0 of 30 for held-out prompts (0.0 %, no sign of copying), 30 of 30 for seen" in summary
     assert "for seen prompts (100.0 %, most are copies); of real held-out pictures" in summary
 
 
 def test_a_model_that_draws_anew_is_not(real):
-    fresh = evaluate(fake("painter", shapes(60, 32, 9, held_out=True).pixels), real, 60, features="raw")
+    fresh = evaluate_model(fake("painter", shape_pictures(60, 32, 9, held_out=True).pixels), real, 60, features="raw")
     for side in ("held-out", "seen"):
         assert table(fresh, "Memorisation")[f"copies by pixels, {side} prompts"]["value"] < 0.05
     assert fresh["summary"].count("(0.0 %, no sign of copying)") == 2
@@ -157,7 +157,7 @@ def test_a_perfect_model_reaches_the_ceiling(real):
         return real.pictures.pixels[[int(prompt.split()[1]) for prompt in prompts]]
 
     model = EvaluatedModel("perfect", draw, {})
-    report = evaluate(model, cells, 60, features="raw")
+    report = evaluate_model(model, cells, 60, features="raw")
     for row in table(report, "Distribution metrics, held-out").values():
         assert row["value"] == row["ceiling"]
     assert "no difference is shown (difference 0," in report["summary"]
@@ -174,7 +174,7 @@ def pairs(pictures):
 
 
 def test_the_metadata_tell_what_the_baseline_shows(subject, real, clip_features):
-    report = evaluate(subject, replace(real, pictures=named(real.pictures)), 40, 0, clip_features)
+    report = evaluate_model(subject, replace(real, pictures=named(real.pictures)), 40, 0, clip_features)
     assert (
         "By their metadata, the baseline's pictures show the right concept in 0 % of the prompts" in report["summary"]
     )
@@ -188,17 +188,17 @@ def test_the_metadata_tell_what_the_baseline_shows(subject, real, clip_features)
 
 
 def test_without_a_clip(subject, real):
-    report = evaluate(subject, real, 24, features="raw")
+    report = evaluate_model(subject, real, 24, features="raw")
     titles = [one["title"] for one in report["tables"]]
     assert not any(title.startswith(("Prompt alignment", "Comparison")) for title in titles)
     assert "reduced pixels" in next(one["note"] for one in report["tables"] if one["title"].startswith("Distribution"))
     with pytest.raises(ValueError, match="give a CLIP"):
-        evaluate(subject, real, 20)
+        evaluate_model(subject, real, 20)
 
 
 def test_with_nothing_held_out(subject, real, clip_features):
     everything = replace(real, split=HeldOutSplit(np.arange(200), np.arange(0)), built_in="")
-    report = evaluate(subject, everything, 30, 0, clip_features)
+    report = evaluate_model(subject, everything, 30, 0, clip_features)
     assert [one["title"] for one in report["tables"]] == [
         "Prompt alignment, seen prompts",
         "Distribution metrics, seen prompts",
@@ -211,7 +211,7 @@ def test_with_nothing_held_out(subject, real, clip_features):
 
 
 def test_a_clip_that_knows_nothing_is_not_trusted(subject, real, clip_features):
-    summary = evaluate(subject, real, 40, 0, clip_features)["summary"]
+    summary = evaluate_model(subject, real, 40, 0, clip_features)["summary"]
     assert "This CLIP hardly knows such pictures" in summary
 
 
@@ -219,7 +219,7 @@ def test_a_handful_of_pictures(subject, real, clip_features):
     few = replace(
         real, pictures=real.pictures.take(range(6)), split=HeldOutSplit(np.arange(4), np.array([4, 5])), built_in=""
     )
-    report = evaluate(subject, few, 1000, 0, clip_features)
+    report = evaluate_model(subject, few, 1000, 0, clip_features)
     assert report["settings"]["prompts"] == {"seen": 2, "held-out": 1}
     assert not any(one["title"].startswith("Distribution") for one in report["tables"])
 
@@ -227,11 +227,11 @@ def test_a_handful_of_pictures(subject, real, clip_features):
 def test_captions_that_cannot_be_read_are_told_before_drawing(subject, real, clip_features):
     long = replace(real.pictures, captions=[("circle square " * 40,)] * len(real.pictures))
     with pytest.raises(UserError, match="too long for the CLIP"):
-        evaluate(replace(subject, draw=None), replace(real, pictures=long), 20, 0, clip_features)
+        evaluate_model(replace(subject, draw=None), replace(real, pictures=long), 20, 0, clip_features)
 
 
 def test_lines(subject, real, clip_features):
-    report = evaluate(subject, real, 60, 0, clip_features)
+    report = evaluate_model(subject, real, 60, 0, clip_features)
     lines = report_lines(report)
     assert lines[0] == "tiny on shapes"
     assert lines[-1] == report["summary"].splitlines()[-1]

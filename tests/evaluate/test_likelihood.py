@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unstir.data.shapes import shapes
+from unstir.data.shapes import shape_pictures
 from unstir.evaluate.metrics import likelihood
 from unstir.evaluate.metrics.likelihood import bits_per_dim_of, compare_likelihood, style_matched_pairs
 from unstir.evaluate.report.sections import likelihood_section
@@ -40,7 +40,7 @@ def test_the_paired_difference_is_narrower_than_its_sides():
 
 def section(styles, seen):
     """The section for pictures that need 4 bits in style "rich" and 1 in any other, and nothing for being seen."""
-    pictures = shapes(len(styles), 32, 4)
+    pictures = shape_pictures(len(styles), 32, 4)
     for meta, style in zip(pictures.meta, styles, strict=True):
         meta["phrase"] = style
     split = HeldOutSplit(np.flatnonzero(seen), np.flatnonzero(~seen))
@@ -78,7 +78,7 @@ def test_without_styles_the_note_says_so():
 
 
 def test_bits_per_dimension_of_each_picture(model):
-    pictures = shapes(3, 32, 4)
+    pictures = shape_pictures(3, 32, 4)
     steps = []
     bits = bits_per_dim_of(model)(pictures, [0, 1, 2], steps.append)
     assert steps == [1, 2, 3]

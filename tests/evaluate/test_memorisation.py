@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from unstir.data.shapes import shapes
+from unstir.data.shapes import shape_pictures
 from unstir.evaluate.metrics import pairwise_distance as distances
 from unstir.evaluate.metrics.memorisation import memorisation, nearest_neighbours, reduced_pixels
 from unstir.models.pixels import to_model
@@ -16,7 +16,9 @@ from unstir.models.pixels import to_model
 @pytest.fixture(scope="module")
 def sets():
     """Training, held-out and fresh pictures, each (N, 32 · 32 · 4)."""
-    return tuple(reduced_pixels(shapes(count, 32, seed).pixels) for count, seed in ((400, 1), (200, 2), (100, 3)))
+    return tuple(
+        reduced_pixels(shape_pictures(count, 32, seed).pixels) for count, seed in ((400, 1), (200, 2), (100, 3))
+    )
 
 
 def copies(training, count=100, noise=0.05):

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from experiments.drawing import BATCH, draw_batches
-from experiments.icons_guidance import COARSE, SETTINGS, Setting, coarse, denoiser
+from experiments.icons_guidance import COARSE, SETTINGS, GuidanceSetting, coarse, guided_denoiser
 from experiments.icons_layout import KIND as LAYOUT
-from experiments.icons_layout import Reader, right, with_reader
-from experiments.icons_skills import mended
-from experiments.icons_step_distillation import STRIDES, TEACHER, all_paths
+from experiments.icons_layout import LayoutTraining, layout_accuracy, with_layout_predictor
+from experiments.icons_skills import spellchecked
+from experiments.icons_step_distillation import STUDENT_STEPS, TEACHER, all_trajectories
 from experiments.icons_styles import KIND as STYLES
-from experiments.icons_styles import Batch, StyleJudge, guesses, table
+from experiments.icons_styles import StyleBatch, StyleClassifier, guesses, print_accuracy
 from tests.scenes.test_source import RECIPE, things
 from unstir.models.generative import final
 from unstir.models.pixels import to_model
@@ -23,7 +23,7 @@ from unstir.scenes.planner import SceneMix
 from unstir.settings import DiffusionSettings
 from unstir.train.batches import BatchSource
 from unstir.train.config import TrainConfig
-from unstir.train.loop import train
+from unstir.train.loop import training_loop
 from unstir.train.new_run import new_model
 from unstir.train.run import Run
 
@@ -36,17 +36,17 @@ def model():
 
 def test_a_reader_learns_from_captions_alone(model, tmp_path):
     assert model.layout is None
-    reader = Reader(with_reader(model))
+    reader = LayoutTraining(with_layout_predictor(model))
     before = {name: value.clone() for name, value in model.named_parameters()}
     config = TrainConfig(images=3_200, batch_size=32, muon_lr=0.02, adamw_lr=3e-3, warmup=320, sample_every=10**9)
     mix = SceneMix(0, 0, 1, 0, 0, 0)
     drawings = drawings_of(things())
     planner = BatchPlanner(drawings, np.arange(6), reader.model.tokenizer, 24, mix, 32, caption_dropout=0.1)
-    blind = right(reader, planner, 2)
+    blind = layout_accuracy(reader, planner, 2)
     run = Run(tmp_path, reader, things(), config, BatchSource(planner.at), LAYOUT)
-    list(train(run))
+    list(training_loop(run))
     with run.evaluating() as taught:
-        named, halves = right(taught, planner, 2)
+        named, halves = layout_accuracy(taught, planner, 2)
         assert halves > 0.9 > blind[1]
         assert named > 0.97
         after = dict(taught.model.named_parameters())
@@ -55,12 +55,12 @@ def test_a_reader_learns_from_captions_alone(model, tmp_path):
 
 
 def test_settings_of_guidance():
-    assert Setting.read("3") == Setting(3.0)
-    assert Setting.read("5 in 0.2 … 0.8") == Setting(5.0, (0.2, 0.8))
-    assert Setting.read("2, weak 1.5") == Setting(2.0, away=1.5)
-    assert len({Setting.read(text) for text in SETTINGS}) == len(SETTINGS)
+    assert GuidanceSetting.read("3") == GuidanceSetting(3.0)
+    assert GuidanceSetting.read("5 in 0.2 … 0.8") == GuidanceSetting(5.0, (0.2, 0.8))
+    assert GuidanceSetting.read("2, weak 1.5") == GuidanceSetting(2.0, away=1.5)
+    assert len({GuidanceSetting.read(text) for text in SETTINGS}) == len(SETTINGS)
     with pytest.raises(ValueError, match="'in much' is no setting"):
-        Setting.read("3, in much")
+        GuidanceSetting.read("3, in much")
 
 
 def test_a_coarse_model_guides(model):
@@ -73,9 +73,9 @@ def test_a_coarse_model_guides(model):
     assert not torch.equal(weight, dict(model.network.named_parameters())[name])
     assert all(len(row.unique()) <= 2 * COARSE + 1 for row in weight)
     xt, t, words = torch.randn(1, *model.shape), torch.tensor([0.5]), model.encode(["a red disc"])
-    plain = denoiser(model, weak, Setting())(xt, t, words)
+    plain = guided_denoiser(model, weak, GuidanceSetting())(xt, t, words)
     assert torch.equal(plain, model.denoiser()(xt, t, words).clamp(-1, 1))
-    away = denoiser(model, weak, Setting(away=3.0))(xt, t, words)
+    away = guided_denoiser(model, weak, GuidanceSetting(away=3.0))(xt, t, words)
     want = plain + 2 * (plain - weak.denoiser()(xt, t, words))
     assert torch.allclose(away, want.clamp(-1, 1), atol=1e-5)
 
@@ -89,26 +89,26 @@ def test_the_judge_of_style_learns_and_tells(tmp_path, capsys):
         picture[y - 12 : y + 12, x - 12 : x + 12] = (*rng.integers(0, 256, 3), 255)
         if hollow:
             picture[y - 9 : y + 9, x - 9 : x + 9] = 0
-    judge = StyleJudge(2)
+    judge = StyleClassifier(2)
     initialise(judge, 0)
     config = TrainConfig(images=640, batch_size=16, muon_lr=0.01, adamw_lr=2e-3, warmup=64, sample_every=10**9)
 
     def batch(images_seen):
         rows = np.arange(images_seen, images_seen + 16) % 32
-        return Batch(to_model(torch.from_numpy(pixels[rows])), torch.from_numpy(style[rows]))
+        return StyleBatch(to_model(torch.from_numpy(pixels[rows])), torch.from_numpy(style[rows]))
 
     run = Run(tmp_path, judge, None, config, BatchSource(batch), STYLES)
     while run.images_seen < config.images:
         run.step()
     got = guesses(run.model, pixels[32:])
     assert (got == style[32:]).all()
-    table(["full", "hollow"], {"held out": (got, style[32:])})
+    print_accuracy(["full", "hollow"], {"held out": (got, style[32:])})
     assert "| hollow | 100% of 4 |" in capsys.readouterr().out
 
 
 def test_captions_are_mended_as_the_command_mends_them():
-    assert mended("RED APLE, noto", ["red", "apple", "noto"]) == "RED apple, noto"
-    assert mended("RED APLE, noto", []) == "RED APLE, noto"
+    assert spellchecked("RED APLE, noto", ["red", "apple", "noto"]) == "RED apple, noto"
+    assert spellchecked("RED APLE, noto", []) == "RED APLE, noto"
 
 
 def test_batches_are_drawn_as_the_model_draws_them(model):
@@ -124,9 +124,9 @@ def test_batches_are_drawn_as_the_model_draws_them(model):
 
 def test_paths_are_the_teachers_steps_and_are_kept(model, tmp_path):
     said = ["a red disc", "two red discs", "an orange disc"]
-    marks = all_paths(model, said, tmp_path)
-    assert marks.shape == (3, STRIDES + 1, *model.shape)
+    marks = all_trajectories(model, said, tmp_path)
+    assert marks.shape == (3, STUDENT_STEPS + 1, *model.shape)
     steps = list(model.sample(model.encode(said), range(10**6, 10**6 + 3), TEACHER, exact=False))
-    want = torch.stack([*(step.xt for step in steps[:: TEACHER.steps // STRIDES]), steps[-1].x0], dim=1)
+    want = torch.stack([*(step.xt for step in steps[:: TEACHER.steps // STUDENT_STEPS]), steps[-1].x0], dim=1)
     assert torch.equal(marks, want.half())
-    assert torch.equal(all_paths(None, said, tmp_path), marks)
+    assert torch.equal(all_trajectories(None, said, tmp_path), marks)

@@ -94,10 +94,8 @@ def test_one_step_of_the_student_leads_where_many_of_the_teacher_do(seed):
     shape, prompt = (3, 2, 2), "a red disc"
 
     def drawn(model, steps):
-        seeds = range(COUNT)
-        *_, last = model.sample(
-            shape, model.encode([prompt] * COUNT), seeds, DiffusionSettings(steps, "ddim", guidance_scale=1.0)
-        )
+        settings = DiffusionSettings(steps, "ddim", guidance_scale=1.0, size=shape[-1])
+        *_, last = model.sample(model.encode([prompt] * COUNT), range(COUNT), settings)
         return last.x0
 
     signs = torch.tensor([-1.0, 1.0]).repeat(COUNT // 2)[:, None, None, None]

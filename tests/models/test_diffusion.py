@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from unstir.diffusion.sampler import SAMPLERS
+from unstir.diffusion.samplers import SAMPLER_NAMES
 from unstir.models.description import build, dataclass_from, describe, settings_of
 from unstir.models.diffusion import SMALLEST_SIGMA, Batch, Diffusion, DiffusionConfig
 from unstir.models.generative import NotFinite, final
@@ -249,7 +249,7 @@ def crowd(places):
 def test_a_picture_does_not_depend_on_its_neighbours(network, dtype, guidance_scale):
     """Bit for bit, floats and pixels, for every sampler, at every place of a batch of 16."""
     model = stirred(network, dtype)
-    samplers = SAMPLERS if guidance_scale != 1 else ["dpmpp_2m"]
+    samplers = SAMPLER_NAMES if guidance_scale != 1 else ["dpmpp_2m"]
     for sampler in samplers:
         changes = {"sampler": sampler, "guidance_scale": guidance_scale}
         (alone,) = digests(sampled(model, [PROMPT], [SEED], **changes))
@@ -261,7 +261,7 @@ def test_a_picture_does_not_depend_on_its_neighbours(network, dtype, guidance_sc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 def test_a_picture_alone_among_fifteen_strangers(network, dtype, sampler):

@@ -10,11 +10,11 @@ import torch
 from unstir.data.entry import Entry
 from unstir.data.shapes import SKILLS, caption, parse, random_scene, render
 from unstir.data.shapes_check import DetectedThing, check_caption, detect_things
-from unstir.recipes import named, table
-from unstir.recipes.clip_captions import relation_of, said_of, true_captions
-from unstir.recipes.clip_shapes import Tally, Words, attributes, directions, held_out, rivals
+from unstir.models.clip import ClipConfig
+from unstir.recipes import named_recipe, recipe_table
+from unstir.recipes.clip_captions import checked_captions, relation_of, true_captions
+from unstir.recipes.clip_shapes import CaptionVectors, Tally, attributes, directions, held_out_shapes, rivals
 from unstir.train.new_run import _png
-from unstir.train.recipe import ClipRecipe
 
 
 def pictures(skill, count, seed=0):
@@ -88,7 +88,7 @@ def test_relations_read_the_longer_way():
 
 def test_the_captioner_begins_with_the_pictures_own_caption():
     scene, pixels = next(pictures("relation", 1))
-    ways = said_of(Entry("k", caption(scene), {}, partial(_png, pixels)))
+    ways = checked_captions(Entry("k", caption(scene), {}, partial(_png, pixels)))
     assert ways[0] == caption(scene)
     assert sorted(set(ways)) == sorted(true_captions(detect_things(pixels)))
 
@@ -114,7 +114,7 @@ class Knowing:
 
 @pytest.mark.parametrize(("without", "wrong"), [((), set()), (("relation",), {"relation"}), (("count",), {"count"})])
 def test_attributes_ask_for_each_attribute(monkeypatch, without, wrong):
-    held = held_out(False, count=40)
+    held = held_out_shapes(False, count=40)
     model = Knowing([], without)
     monkeypatch.setattr(
         "unstir.recipes.clip_shapes.vectors_of",
@@ -144,7 +144,7 @@ def test_directions_look_for_single_things(monkeypatch):
         "unstir.recipes.clip_shapes.vectors_of",
         lambda model, pictures: torch.stack([model.vector(ways[0]) for ways in pictures.captions]),
     )
-    pools = [held_out(combinations, 800) for combinations in (False, True)]
+    pools = [held_out_shapes(combinations, 800) for combinations in (False, True)]
     assert directions(Adding(), pools, count=1) == 1.0
     assert directions(Adding(), pools[1:], count=1) < 0.5  # where there is none, none is found
 
@@ -157,7 +157,7 @@ def test_words_are_embedded_once():
             asked.extend(texts)
             return torch.ones(len(texts), 2)
 
-    words = Words(Counting())
+    words = CaptionVectors(Counting())
     assert words[["a", "b", "a"]].shape == (3, 2)
     words[["b", "c"]]
     assert asked == ["a", "b", "c"]
@@ -165,7 +165,7 @@ def test_words_are_embedded_once():
 
 
 def test_recipes_by_name():
-    assert isinstance(named("clip-shapes"), ClipRecipe)
-    assert all(make.__name__ == name.replace("-", "_") for name, make in table().items())
-    for make in table().values():
+    assert isinstance(named_recipe("clip-shapes").model, ClipConfig)
+    assert all(make.__name__ == name.replace("-", "_") for name, make in recipe_table().items())
+    for make in recipe_table().values():
         make()

@@ -21,7 +21,7 @@ from unstir.train import checkpoint, run_folder
 from unstir.train.batches import split
 from unstir.train.config import TrainConfig
 from unstir.train.diffusion_batches import diffusion_batches
-from unstir.train.loop import train
+from unstir.train.loop import training_loop
 from unstir.train.new_run import known_words, new_model
 from unstir.train.recipe import Recipe
 from unstir.train.run_file import RunFile, read_run_file
@@ -32,7 +32,7 @@ RECIPE = Recipe(
         DiTConfig(16, 4, patch=4, width=32, depth=1, heads=2, bottleneck=8, words=32),
         TextConfig(vocabulary=320, length=12, width=32, depth=1),
     ),
-    train=TrainConfig(images=48, batch_size=8, warmup=16, log_every=8, sample_every=48, save_every=16),
+    training_loop=TrainConfig(images=48, batch_size=8, warmup=16, log_every=8, sample_every=48, save_every=16),
     prompts=("two red discs",),
     settings=DiffusionSettings(steps=2),
     source=SceneSource(),
@@ -94,10 +94,10 @@ def test_a_run_on_scenes_stopped_and_continued(tmp_path):
 
     whole, plan = opened("whole")
     assert isinstance(whole.source.next_batch, SceneBatches)
-    list(train(whole, sample=lambda run: save_preview(run, plan)))
+    list(training_loop(whole, sample=lambda run: save_preview(run, plan)))
     for until in (24, 48):
         run, _ = opened("parts")
-        list(train(run, stop=lambda run=run, until=until: run.images_seen >= until))
+        list(training_loop(run, stop=lambda run=run, until=until: run.images_seen >= until))
     saved = [(tmp_path / name / checkpoint.NAME).read_bytes() for name in ("whole", "parts")]
     assert saved[0] == saved[1]
 
@@ -108,7 +108,7 @@ def test_the_planning_processes_are_let_go(tmp_path, monkeypatch):
     pictures = things()
     model = new_model(RECIPE, pictures)
     run = run_folder.run_of(tmp_path, plan_of(model), model, pictures)
-    steps = train(run)
+    steps = training_loop(run)
     next(steps)
     assert closed == []
     steps.close()

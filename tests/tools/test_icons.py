@@ -167,7 +167,7 @@ def test_fluent_that_cannot_be_read_or_drawn_is_named(tmp_path):
     assert report.left_out == {"not drawn in fluent-3d": 1}
     assert len(report.problems) == 4
     text = "\n".join(report.lines())
-    for part in ("Broken", "Nameless", "cannot be drawn (broken SVG)", "nothing is to be seen"):
+    for part in ("Broken", "Nameless", "cannot be rendered (broken SVG)", "fully transparent"):
         assert part in text
 
 
@@ -282,7 +282,7 @@ def test_phosphor_has_four_weights_with_tags_from_its_catalogue(tmp_path):
     entries, report = converted(tmp_path, {"phosphor": clone})
     weights = ("light", "bold", "fill", "duotone")
     assert report.written == {f"phosphor-{weight}": 2 for weight in weights}
-    assert report.left_out == {"logos of brands": 4}
+    assert report.left_out == {"brand logos": 4}
     assert entries["phosphor-light/acorn"].meta["concept"] == "icon:acorn"
     assert entries["phosphor-light/acorn"].meta["tags"] == ["savings", "[nut]", 'with "quotes"']
     assert entries["phosphor-bold/bell-simple"].caption == "bell simple, phosphor bold line icon"
@@ -303,7 +303,7 @@ def test_lucide_has_tags_and_a_category(tmp_path):
     assert set(entries) == {"lucide/a-arrow-down", "lucide/bare", "lucide/broken"}
     meta = entries["lucide/a-arrow-down"].meta
     assert (meta["name"], meta["tags"], meta["group"], meta["licence"]) == ("a arrow down", ["letter"], "text", "ISC")
-    assert report.left_out == {"icons to be removed": 1}
+    assert report.left_out == {"deprecated icons": 1}
     assert len(report.problems) == 1
 
 
@@ -323,7 +323,7 @@ def test_material_has_aliases_and_tags_and_no_brands(tmp_path):
     assert set(entries) == {"material/book-plus"}
     assert entries["material/book-plus"].meta["tags"] == ["book add", "edit / modify", "education"]
     assert entries["material/book-plus"].meta["group"] == "Edit / Modify"
-    assert report.left_out == {"logos of brands": 1, "icons to be removed": 1}
+    assert report.left_out == {"brand logos": 1, "deprecated icons": 1}
     assert len(report.problems) == 2
 
 
@@ -381,7 +381,7 @@ def test_a_failed_style_writes_no_file_and_leaves_the_old_one(tmp_path, lists):
     assert "is not written" in report.problems[-1]
 
 
-def test_what_is_wrong_is_told_in_one_sentence(tmp_path, lists, capsys, monkeypatch):
+def test_bad_input_is_one_sentence(tmp_path, lists, capsys, monkeypatch):
     out = str(tmp_path / "out")
     (tmp_path / "empty").mkdir()
     write(tmp_path / "file", b"\xff")
@@ -395,8 +395,8 @@ def test_what_is_wrong_is_told_in_one_sentence(tmp_path, lists, capsys, monkeypa
         ([out, "--noto", noto], "give --emoji-test"),
         ([out, "--noto", noto, "--emoji-test", str(tmp_path / "nowhere")], "cannot be read as text"),
         ([out, "--noto", noto, "--emoji-test", file], "cannot be read as text"),
-        ([out, "--noto", noto, "--emoji-test", str(lists["annotations"][0])], "is no emoji-test.txt"),
-        ([out, "--noto", noto, *names, "--annotations", str(lists["emoji_test"])], "is no XML"),
+        ([out, "--noto", noto, "--emoji-test", str(lists["annotations"][0])], "is not an emoji-test.txt"),
+        ([out, "--noto", noto, *names, "--annotations", str(lists["emoji_test"])], "is not XML"),
         ([out, "--noto", noto, *names, "--size", "4"], "--size must be"),
         ([out, "--noto", empty, *names], "is it a clone of"),
         ([out, "--fluent", empty], "is it a clone of"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from recipe_runs import SMALL_TEXT, run_of_recipe
 
-from unstir.data.digits import digits
+from unstir.data.digits import digit_pictures
 from unstir.models.diffusion import DiffusionConfig
 from unstir.nn.dit import DiTConfig
 from unstir.train.config import TrainConfig
@@ -22,7 +22,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def eight():
     """A handwritten zero to seven, one of each, under its plain caption."""
-    every = digits()
+    every = digit_pictures()
     kinds = [meta["digit"] for meta in every.meta]
     pictures = every.take([kinds.index(digit) for digit in range(8)])
     pictures.captions = [ways[:1] for ways in pictures.captions]

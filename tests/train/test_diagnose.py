@@ -7,7 +7,7 @@ import pytest
 import torch
 from recipe_runs import SMALL_CLIP_TEXT, SMALL_TEXT, run_of_recipe
 
-from unstir.data.digits import digits
+from unstir.data.digits import digit_pictures
 from unstir.data.pictures import Pictures
 from unstir.models.clip import ClipBatch, ClipConfig
 from unstir.models.diffusion import DiffusionConfig
@@ -17,7 +17,7 @@ from unstir.train.batches import BatchSource
 from unstir.train.config import TrainConfig
 from unstir.train.diagnose import COLLAPSED, GRACE, diagnose
 from unstir.train.log import Log
-from unstir.train.loop import Diverged, train
+from unstir.train.loop import Diverged, training_loop
 from unstir.train.recipe import Recipe
 from unstir.train.train_metrics import chance_loss, mean_cosine, mean_picture_loss, of_clip, of_diffusion
 
@@ -44,7 +44,7 @@ def lessons(eight):
 
 def warned(run):
     """The faults that the log names, each once, and the sentences that were shown."""
-    shown = [warning for now in train(run) for warning in now.warnings]
+    shown = [warning for now in training_loop(run) for warning in now.warnings]
     lines = [line for line in Log.lines(run.folder) if "warning" in line]
     assert [line["words"] for line in lines] == shown
     names = [line["warning"] for line in lines]
@@ -94,7 +94,7 @@ def test_a_temperature_at_its_end(lessons, tmp_path):
 def test_a_loss_that_is_not_finite(lessons, tmp_path, kind):
     run = lessons(tmp_path, kind, adamw_lr=1e30, warmup=0)
     with pytest.raises(Diverged, match="lower the learning rate"):
-        list(train(run))
+        list(training_loop(run))
     assert [line["warning"] for line in Log.lines(tmp_path) if "warning" in line] == ["not finite"]
 
 
@@ -112,11 +112,11 @@ def test_healthy_runs_raise_no_alarm(lessons, tmp_path, kind):
 
 def test_a_warning_is_given_once_also_when_a_run_is_continued(lessons, tmp_path):
     run = lessons(tmp_path, "clip", adamw_lr=0.0)
-    list(train(run, stop=lambda: run.images_seen >= 8 * 5 * STEPS // 6))
+    list(training_loop(run, stop=lambda: run.images_seen >= 8 * 5 * STEPS // 6))
     said = [line for line in Log.lines(tmp_path) if "warning" in line]
     assert said
     again = lessons(tmp_path, "clip", adamw_lr=0.0)
-    assert [warning for now in train(again) for warning in now.warnings] == []
+    assert [warning for now in training_loop(again) for warning in now.warnings] == []
     assert [line for line in Log.lines(tmp_path) if "warning" in line] == said
 
 
@@ -215,6 +215,6 @@ def test_there_are_no_metrics_of_one_picture(lessons, tmp_path):
 def test_the_recipes_are_healthy_in_their_first_minutes(name, tmp_path):
     from unstir import recipes
 
-    recipe = recipes.named(name)
+    recipe = recipes.named_recipe(name)
     recipe = recipe.with_train(images=60_000, log_every=1_024, sample_every=10**9)
-    assert warned(run_of_recipe(recipe, digits(), tmp_path)) == []
+    assert warned(run_of_recipe(recipe, digit_pictures(), tmp_path)) == []

@@ -68,7 +68,7 @@ def compares():
     return Recipe(model=ClipConfig(vision, text, width=16, augment=True), train=config)
 
 
-recipes.table = lambda: {"draws": draws, "compares": compares}
+recipes.recipe_table = lambda: {"draws": draws, "compares": compares}
 
 
 def command(recipe, folder):

@@ -56,7 +56,7 @@ def tiny():
     )
 
 
-recipes.table = lambda: {"tiny": tiny}
+recipes.recipe_table = lambda: {"tiny": tiny}
 
 
 def die(*_):

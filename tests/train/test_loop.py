@@ -14,7 +14,7 @@ from unstir.models.pixels import to_model
 from unstir.settings import DiffusionSettings
 from unstir.train import checkpoint, run_file, run_folder
 from unstir.train.log import Log
-from unstir.train.loop import Diverged, train
+from unstir.train.loop import Diverged, training_loop
 from unstir.train.run_file import RunFile, read_run_file
 from unstir.train.samples import save_preview
 from unstir.weights.model_file import load_model
@@ -30,7 +30,7 @@ def logged(folder):
 
 
 def finish(run, **keywords):
-    return list(train(run, **keywords))
+    return list(training_loop(run, **keywords))
 
 
 def stop_at(run, images):
@@ -96,12 +96,12 @@ def test_abandoned_between_checkpoints(tiny, tmp_path):
     """Closing the generator, as an exception in the consumer does, costs the steps since the checkpoint and no bit."""
     fields = {"log_every": 8, "save_every": 24}
     finish(tiny(tmp_path / "whole", **fields))
-    steps = train(tiny(tmp_path / "parts", **fields))
+    steps = training_loop(tiny(tmp_path / "parts", **fields))
     for _ in range(5):
         next(steps)
     steps.close()
     again = tiny(tmp_path / "parts", **fields)
-    seen = [report.images_seen for report in train(again)]
+    seen = [report.images_seen for report in training_loop(again)]
     assert seen[0] == 32  # the steps after the checkpoint at 24 are done again
     assert saved(tmp_path / "whole") == saved(tmp_path / "parts")
     assert logged(tmp_path / "whole") == logged(tmp_path / "parts")
@@ -122,7 +122,7 @@ def test_diverging(tiny, tmp_path, fields):
     with pytest.raises(Diverged, match="lower the learning rate"):
         finish(run)
     # What diverged is not saved over what was well.
-    found = checkpoint.load(tmp_path)
+    found = checkpoint.load_checkpoint(tmp_path)
     assert all(value.isfinite().all() for name, value in found.tensors.items() if name.startswith("average/"))
     assert found.facts["images_seen"] < run.config.images
 
@@ -228,7 +228,7 @@ def test_reports(tiny, tmp_path):
 def begun(run):
     RunFile(
         data="far/away/digits",
-        train=run.config,
+        training_loop=run.config,
         model=describe(run.model),
         notes={"name": "eight"},
         prompts=("a handwritten zero",),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from unstir.data.digits import digits
+from unstir.data.digits import digit_pictures
 from unstir.data.entry import Entry, Source
 from unstir.data.pictures import Pictures
 from unstir.data.transforms import decode
@@ -84,10 +84,10 @@ def test_a_recipe_that_wants_nothing(tmp_path):
 
 
 def test_a_built_in_set_without_hooks_stays_as_it_is(tmp_path):
-    pictures, _ = pack_for(digits(), replace(RECIPE, captioner=None), tmp_path)
-    assert pictures.captions == digits().captions
-    assert pictures.meta == digits().meta
-    assert (pictures.pixels == digits().pixels).all()
+    pictures, _ = pack_for(digit_pictures(), replace(RECIPE, captioner=None), tmp_path)
+    assert pictures.captions == digit_pictures().captions
+    assert pictures.meta == digit_pictures().meta
+    assert (pictures.pixels == digit_pictures().pixels).all()
 
 
 def test_built_in_pictures_can_be_read_as_files():

@@ -10,13 +10,13 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from unstir.data.digits import digits
+from unstir.data.digits import digit_pictures
 from unstir.models.pixels import to_model
 from unstir.train import kinds
 from unstir.train.batches import picture_batches
 from unstir.train.config import PartConfig, TrainConfig
 from unstir.train.ema import Average
-from unstir.train.loop import train
+from unstir.train.loop import training_loop
 from unstir.train.run import Run
 
 SIZE = 8 * 8 * 3
@@ -100,7 +100,7 @@ for name in MODELS:
 
 @pytest.fixture(scope="module")
 def pictures():
-    return digits().take(range(64))
+    return digit_pictures().take(range(64))
 
 
 def run_of(name, folder, pictures, config=CONFIG):
@@ -138,12 +138,12 @@ def killer(after):
 @pytest.mark.parametrize("after", [1, 7, 31])
 def test_killed_and_resumed_to_the_same_bits(name, after, pictures, tmp_path):
     whole = run_of(name, tmp_path / "whole", pictures)
-    list(train(whole))
+    list(training_loop(whole))
     folder = tmp_path / "killed"
     for _ in itertools.count():
         run = run_of(name, folder, pictures)
         try:
-            *_, last = train(run, stop=killer(after))
+            *_, last = training_loop(run, stop=killer(after))
         except Killed:
             after += 5  # always a little farther than before, or it would never end
             continue
@@ -158,7 +158,7 @@ def test_killed_and_resumed_to_the_same_bits(name, after, pictures, tmp_path):
 def test_each_part_is_trained_as_it_is_told(pictures, tmp_path):
     run = run_of("gan", tmp_path, pictures)
     before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
-    log = [progress for progress in train(run) if progress.event == "log"]
+    log = [progress for progress in training_loop(run) if progress.event == "log"]
     assert len(log) == 12
     same = [name for name, p in run.model.named_parameters() if torch.equal(p, before[name])]
     assert same == ["critic.2.bias"], "a relativistic loss does not change with a constant"
@@ -198,7 +198,7 @@ def test_a_part_that_does_not_exist_is_refused(pictures, tmp_path):
 
 def test_buffers_are_kept_and_exported(pictures, tmp_path):
     run = run_of("codebook", tmp_path, pictures)
-    list(train(run))
+    list(training_loop(run))
     assert run.model.used.sum() == 8 + 480 * 8  # eight rows a picture, counted in training and nowhere else
     _, weights = run.exported()
     assert torch.equal(weights["codes"], run.model.codes)

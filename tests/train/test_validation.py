@@ -8,7 +8,7 @@ import pytest
 import torch
 from recipe_runs import SMALL_CLIP_TEXT, SMALL_TEXT, run_of_recipe
 
-from unstir.data.digits import digits
+from unstir.data.digits import digit_pictures
 from unstir.diffusion.noise import TRAINING, normal
 from unstir.models.clip import ClipConfig
 from unstir.models.description import describe
@@ -20,9 +20,9 @@ from unstir.settings import DiffusionSettings
 from unstir.train import checkpoint, run_file, run_folder, validation
 from unstir.train.batches import rows_at, split
 from unstir.train.config import TrainConfig
-from unstir.train.kinds import held_out
+from unstir.train.kinds import held_out_pictures
 from unstir.train.log import Log
-from unstir.train.loop import train
+from unstir.train.loop import training_loop
 from unstir.train.monitor import better
 from unstir.train.recipe import Recipe
 from unstir.train.run_file import RunFile
@@ -37,7 +37,7 @@ CONFIG = TrainConfig(
 
 @pytest.fixture(scope="module")
 def hundred():
-    pictures = digits().take(range(100))
+    pictures = digit_pictures().take(range(100))
     pictures.captions = [ways[:1] for ways in pictures.captions]
     return pictures
 
@@ -72,7 +72,7 @@ def test_the_rows_held_back_are_never_trained_on(hundred, by):
     seen = {row for images in range(0, 400, 8) for row in rows_at(trained, config, images).tolist()}
     assert seen == set(trained.tolist())
     assert not np.array_equal(held, split(hundred, replace(config, seed=1))[1])
-    assert held_out(hundred, config).keys == [hundred.keys[row] for row in held]
+    assert held_out_pictures(hundred, config).keys == [hundred.keys[row] for row in held]
 
 
 def test_rows_of_the_same_pixels_are_held_back_together(hundred):
@@ -101,7 +101,7 @@ def test_with_none_held_back_the_order_is_that_of_before(hundred):
 
 def test_something_must_be_left_to_learn(hundred, tmp_path):
     with pytest.raises(ValueError, match="none would be left"):
-        next(train(drawing(tmp_path, hundred, validation=100)))
+        next(training_loop(drawing(tmp_path, hundred, validation=100)))
     same = hundred.take([0] * 30)
     with pytest.raises(ValueError, match="the rest shows the same"):
         split(same, CONFIG)
@@ -118,7 +118,7 @@ def test_configurations_that_make_no_sense():
 
 def test_the_loss_of_a_model_that_draws_is_that_at_fixed_times_and_noise(hundred, tmp_path):
     run = drawing(tmp_path, hundred)
-    held = held_out(hundred, run.config)
+    held = held_out_pictures(hundred, run.config)
     measured = diffusion_losses(run.model, held, 8)
     assert list(measured) == ["validation", *(f"validation at {level}" for level in LEVELS)]
     batch = Batch(to_model(torch.from_numpy(held.pixels)), run.model.tokenize([ways[0] for ways in held.captions]))
@@ -135,7 +135,7 @@ def test_the_loss_of_a_model_that_draws_is_that_at_fixed_times_and_noise(hundred
 def test_the_mean_loss_of_any_model(hundred, tmp_path):
     """What is measured of a kind that does not say how: random numbers by the number of the batch alone."""
     run = drawing(tmp_path, hundred)
-    held = held_out(hundred, run.config)
+    held = held_out_pictures(hundred, run.config)
     expected = 0.0
     for number in range(3):
         part = held.take(range(8 * number, min(8 * number + 8, 20)))
@@ -160,7 +160,7 @@ def test_retrieval_counts_what_is_true(hundred, monkeypatch):
 
 def test_nothing_is_measured_where_nothing_is_held_back(hundred, tmp_path):
     run = drawing(tmp_path, hundred, validation=0, best="")
-    list(train(run))
+    list(training_loop(run))
     assert all("loss" in line for line in Log.lines(tmp_path))
 
 
@@ -168,26 +168,26 @@ def test_nothing_is_measured_where_nothing_is_held_back(hundred, tmp_path):
 
 
 def test_measures_are_logged_when_samples_are_drawn(hundred, tmp_path):
-    list(train(drawing(tmp_path, hundred)))
+    list(training_loop(drawing(tmp_path, hundred)))
     losses = of_log(tmp_path, "validation")
     assert list(losses) == [0, 64, 128, 192, 240]
     assert losses[240] < losses[0]
-    list(train(comparing(tmp_path / "clip", hundred)))
+    list(training_loop(comparing(tmp_path / "clip", hundred)))
     assert list(of_log(tmp_path / "clip", "image-to-text R@1")) == [0, 64, 128, 192, 240]
 
 
 def test_measuring_does_not_change_the_run(hundred, tmp_path):
     """The same pictures are held back, whether they are looked at or not."""
-    list(train(drawing(tmp_path / "often", hundred, sample_every=8)))
-    list(train(drawing(tmp_path / "seldom", hundred, sample_every=10**6)))
-    often, seldom = (checkpoint.load(tmp_path / name) for name in ("often", "seldom"))
+    list(training_loop(drawing(tmp_path / "often", hundred, sample_every=8)))
+    list(training_loop(drawing(tmp_path / "seldom", hundred, sample_every=10**6)))
+    often, seldom = (checkpoint.load_checkpoint(tmp_path / name) for name in ("often", "seldom"))
     assert all(torch.equal(value, often.tensors[name]) for name, value in seldom.tensors.items())
 
 
 def test_the_averaged_weights_are_measured(hundred, tmp_path):
     run = drawing(tmp_path, hundred)
-    list(train(run))
-    held = held_out(hundred, run.config)
+    list(training_loop(run))
+    held = held_out_pictures(hundred, run.config)
     own = diffusion_losses(run.model, held, 8)
     with run.evaluating() as model:
         averaged = diffusion_losses(model, held, 8)
@@ -199,7 +199,7 @@ def test_the_best_weights_are_kept(hundred, tmp_path):
     kept, drawn = [], []
     run = drawing(tmp_path, hundred, best="least distance")
     list(
-        train(
+        training_loop(
             run,
             measure=lambda run: {"distance": next(values)},
             keep=lambda run: kept.append(run.images_seen),
@@ -210,7 +210,7 @@ def test_the_best_weights_are_kept(hundred, tmp_path):
     assert drawn == [0, 64, 128, 192, 240]
     assert run.best == 3.0
     assert list(of_log(tmp_path, "distance").values()) == [5, 3, 4, 3, 3.5]
-    assert checkpoint.load(tmp_path).facts["best"] == 3.0
+    assert checkpoint.load_checkpoint(tmp_path).facts["best"] == 3.0
 
 
 def test_a_measure_sees_the_averaged_weights(hundred, tmp_path):
@@ -222,7 +222,7 @@ def test_a_measure_sees_the_averaged_weights(hundred, tmp_path):
         same.append(all(torch.equal(weights[name], value) for name, value in run.average.weights.items()))
         return {}
 
-    list(train(run, measure=measure))
+    list(training_loop(run, measure=measure))
     assert same == [True] * 5
 
 
@@ -245,9 +245,9 @@ def test_better(best, value, before, found):
 
 def test_what_is_not_measured_cannot_be_best(hundred, tmp_path):
     with pytest.raises(ValueError, match="chosen by 'beauty', and measured is: validation, "):
-        next(train(drawing(tmp_path, hundred, best="most beauty")))
+        next(training_loop(drawing(tmp_path, hundred, best="most beauty")))
     with pytest.raises(ValueError, match="measured is: nothing"):
-        next(train(drawing(tmp_path, hundred, validation=0)))
+        next(training_loop(drawing(tmp_path, hundred, validation=0)))
 
 
 # Killed and continued; the folder
@@ -265,7 +265,7 @@ def test_stopped_and_continued_gives_the_same_bits_log_and_best(hundred, tmp_pat
     def part(folder, until):
         run, begun = run_folder.open_run(folder, "cpu")
         list(
-            train(
+            training_loop(
                 run,
                 keep=lambda run: run_folder.export(run, begun, run_folder.BEST),
                 sample=lambda run: run_folder.export(run, begun),
@@ -292,19 +292,19 @@ def test_runs_of_before_are_read(hundred, tmp_path):
     """Their run.json and checkpoint do not know of validation."""
     run = drawing(tmp_path, hundred, validation=0, best="")
     written(tmp_path, run)
-    list(train(run, stop=lambda: run.images_seen >= 32))
+    list(training_loop(run, stop=lambda: run.images_seen >= 32))
     path = tmp_path / run_file.NAME
     plan = json.loads(path.read_text())
     new = {"validation", "validation_by", "best", "betas", "parts", "budget"}
     plan["train"] = {name: value for name, value in plan["train"].items() if name not in new}
     path.write_text(json.dumps(plan))
-    found = checkpoint.load(tmp_path)
+    found = checkpoint.load_checkpoint(tmp_path)
     kept = {name: value for name, value in found.facts.items() if name == "images_seen"}
     facts = kept | {"loss_sum": found.facts["loss_sums"]["main"], "loss_count": found.facts["loss_counts"]["main"]}
     facts["config"] = {name: value for name, value in asdict(run.config).items() if name not in new}
-    checkpoint.save(tmp_path, checkpoint.Checkpoint(found.tensors, facts))
+    checkpoint.save_checkpoint(tmp_path, checkpoint.Checkpoint(found.tensors, facts))
     opened, begun = run_folder.open_run(tmp_path, "cpu")
     assert begun.train == replace(run.config, validation_by="row")
-    list(train(opened))
+    list(training_loop(opened))
     assert opened.images_seen == 240
     assert opened.best is None

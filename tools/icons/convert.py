@@ -1,8 +1,8 @@
-"""From local clones of public icon repositories to the shards that the icon recipe trains on.
+"""Converts local clones of public icon repositories into the shards that the icon recipe trains on.
 
-python -m tools.icons.convert OUT --fluent PATH --noto PATH --emoji-test PATH ...
+    python -m tools.icons.convert OUT --fluent PATH --noto PATH --emoji-test PATH …
 
-Writes OUT/STYLE.tar, one for each style of the repositories given. docs/icons.md says where to clone what from.
+Writes OUT/STYLE.tar, one for each style of the given repositories. docs/icons.md lists the repositories.
 """
 
 import argparse
@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.icons.drawings import Found
+from tools.icons.drawings import DrawingSet
 from tools.icons.emoji import FluentEmoji, blob, emojitwo, fluent, fluent_emoji, fxemoji, noto, twemoji
 from tools.icons.lines import lucide, material, phosphor
 from tools.icons.names import EmojiNames, read_annotations, read_emoji_test
-from tools.icons.pictures import NotDrawn, require_renderer
+from tools.icons.pictures import RenderError, require_svg_renderer
 from tools.icons.shards import write_style
 from tools.icons.styles import STYLES
 from unstir.errors import UserError
@@ -31,20 +31,26 @@ REPOSITORIES = {
     "lucide": "https://github.com/lucide-icons/lucide",
     "material": "https://github.com/Templarian/MaterialDesign-SVG",
 }
-"""Where each is cloned from, for the messages; docs/icons.md has the whole table."""
+"""Where each repository is cloned from, for error messages; docs/icons.md has the whole table."""
 
-_EMOJI: dict[str, Callable[[Path, EmojiNames, Found], None]] = {
+_EMOJI: dict[str, Callable[[Path, EmojiNames, DrawingSet], None]] = {
     "noto": noto, "blob": blob, "twemoji": twemoji, "fxemoji": fxemoji, "emojitwo": emojitwo,
 }  # fmt: skip
-_LINES: dict[str, Callable[[Path, Found], None]] = {"phosphor": phosphor, "lucide": lucide, "material": material}
+_LINES: dict[str, Callable[[Path, DrawingSet], None]] = {"phosphor": phosphor, "lucide": lucide, "material": material}
 
 _SHOWN = 20
-"""How many problems are spelt out."""
+"""How many problems are printed one by one."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """What was written (style -> drawings), what was left out and why, and what is wrong."""
+class ConversionReport:
+    """The result of a conversion.
+
+    written: style -> number of drawings.
+    left_out: reason -> number of drawings.
+    unnamed: keys of emoji without a known name.
+    problems: one sentence each.
+    """
 
     written: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
@@ -52,7 +58,7 @@ class Report:
     problems: tuple[str, ...] = ()
 
     def lines(self, shown: int = _SHOWN) -> list[str]:
-        """The report in words."""
+        """The report as lines of text. shown: how many problems are printed."""
         lines = [f"{sum(self.written.values()):,} drawing(s) in {len(self.written)} style(s)"]
         lines += [f"left out: {number:,} {why}" for why, number in sorted(self.left_out.items())]
         if self.unnamed:
@@ -71,23 +77,28 @@ def convert(
     annotations: Sequence[Path] = (),
     size: int = 128,
     say: Callable[[str], None] = print,
-) -> Report:
-    """Write one tar for each style of `clones` (a key of REPOSITORIES -> its folder) into the folder `out`.
+) -> ConversionReport:
+    """Write one tar for each style into a folder.
 
-    The same clones, sizes and versions of resvg-py and Pillow give the same bytes. Everything is looked for before
-    anything is written. Raises UserError: no clone, no such folder, another layout, emoji without a list of names.
+    out: folder for the tar files.
+    clones: key of REPOSITORIES -> folder of its clone.
+    emoji_test: Unicode's emoji-test.txt.
+    annotations: CLDR's annotation files.
+    size: side of the pictures in pixels.
+    say: called with a line for each file written.
+    All drawings are found before the first file is written. The same clones, size and versions of resvg-py and Pillow
+    give the same bytes.
+    Raises UserError for no clone, a missing folder, an unknown layout, or emoji without a list of names.
     """
     _check(out, clones, size)
-    found, names = Found(), EmojiNames()
+    found, names = DrawingSet(), EmojiNames()
     emoji: list[FluentEmoji] = fluent_emoji(clones["fluent"], names, found) if "fluent" in clones else []
     if emoji_test:
         read_emoji_test(emoji_test, names)
     for path in annotations:
         read_annotations(path, names)
     if not len(names) and clones.keys() & _EMOJI.keys():
-        raise UserError(
-            "Nothing says what the emoji are called: give --emoji-test (https://unicode.org/Public/emoji/)."
-        )
+        raise UserError("There are no names for the emoji: give --emoji-test (https://unicode.org/Public/emoji/).")
     for name, clone in clones.items():
         before = sum(map(len, found.drawings.values()))
         if name == "fluent":
@@ -97,9 +108,9 @@ def convert(
         else:
             _LINES[name](clone, found)
         if sum(map(len, found.drawings.values())) == before:
-            raise UserError(f"There are no drawings of {name} in {clone}: is it a clone of {REPOSITORIES[name]}?")
+            raise UserError(f"--{name} {clone} contains no drawings: is it a clone of {REPOSITORIES[name]}?")
     if any(drawing.path.suffix == ".svg" for drawings in found.drawings.values() for drawing in drawings.values()):
-        require_renderer()
+        require_svg_renderer()
 
     written, problems = {}, list(found.problems)
     for style in STYLES:
@@ -107,22 +118,23 @@ def convert(
             shard = out / f"{style.id}.tar"
             try:
                 written[style.id] = write_style(shard, found.drawings[style.id], size, problems)
-            except NotDrawn as error:
+            except RenderError as error:
                 problems.append(f"{shard} is not written: {error}.")
                 continue
             except OSError as error:
                 raise UserError(f"{shard} cannot be written: {error.strerror or error}.") from error
             say(f"{shard}: {written[style.id]:,} drawing(s)")
-    return Report(written, dict(found.left_out), tuple(sorted(found.unnamed)), tuple(problems))
+    return ConversionReport(written, dict(found.left_out), tuple(sorted(found.unnamed)), tuple(problems))
 
 
 def _check(out: Path, clones: Mapping[str, Path], size: int) -> None:
+    """Raise UserError for bad arguments."""
     if not clones:
         raise UserError("Nothing to convert: give at least one clone, such as --fluent PATH.")
     if not 16 <= size <= 512:
         raise UserError(f"--size must be 16 to 512 pixels, got {size}.")
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file: name a folder for the shards.")
+        raise UserError(f"{out} is a file: give a folder for the shards.")
     for name, clone in clones.items():
         if not clone.is_dir():
             raise UserError(f"There is no folder {clone}: clone {REPOSITORIES[name]} there, or correct --{name}.")
@@ -133,7 +145,7 @@ def _more(things: Sequence[str], shown: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit code."""
+    """Run the command. Returns the exit code: 0, or 2 for bad input."""
     parser = argparse.ArgumentParser("python -m tools.icons.convert", description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="folder for the shards")
     for name, url in REPOSITORIES.items():

@@ -1,16 +1,20 @@
-"""What the layouts of the icon repositories give: drawings with words for them, and what was left out."""
+"""Drawings found in the icon repositories, with their labels, and what was left out."""
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.icons.styles import STYLE, Style
+from tools.icons.styles import STYLES_BY_ID, Style
 
 
 @dataclass(frozen=True)
-class Words:
-    """What a drawing is called, in lower case. tags: synonyms and keywords without the name.  group: a category."""
+class Label:
+    """What a drawing is called, in lower case.
+
+    tags: synonyms and keywords, without the name.
+    group: a category, or None.
+    """
 
     name: str
     tags: tuple[str, ...] = ()
@@ -18,42 +22,49 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """One drawing in one style. key: code points ("1f34e") or the icon's name ("acorn").  path: an SVG or PNG file."""
+class IconDrawing:
+    """One drawing in one style.
+
+    key: code points ("1f34e") or the name of the icon ("acorn").
+    path: an SVG or PNG file.
+    """
 
     key: str
     style: Style
-    words: Words
+    label: Label
     path: Path
 
     @property
     def concept(self) -> str:
-        """The same for all drawings of one thing, in whatever style."""
+        """Equal for all drawings of one thing, whatever their style."""
         return f"{self.style.kind}:{self.key}"
 
 
 @dataclass
-class Found:
-    """What the layouts have found so far. A key is taken once in a style; who comes later is a problem.
+class DrawingSet:
+    """The drawings found so far. Each key is taken once a style; further ones are problems.
 
-    left_out: why drawings are not wanted, and how many.  unnamed: emoji for which no name is known.
+    drawings: style -> key -> drawing.
+    left_out: reason -> number of drawings.
+    unnamed: keys of emoji without a known name.
+    problems: one sentence each.
     """
 
-    drawings: dict[str, dict[str, Drawing]] = field(default_factory=dict)
+    drawings: dict[str, dict[str, IconDrawing]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     unnamed: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
-    def add(self, key: str, style: str, words: Words, path: Path) -> None:
-        """Take the drawing in `path`; a second one of the same key and style is named and left out."""
+    def add(self, key: str, style: str, label: Label, path: Path) -> None:
+        """Add the drawing in `path`; a second one of the same key and style is left out and noted as a problem."""
         known = self.drawings.setdefault(style, {})
         if key in known:
             self.problems.append(f"{path}: {style} has {key} already, from {known[key].path.name}; it is left out.")
         else:
-            known[key] = Drawing(key, STYLE[style], words, path)
+            known[key] = IconDrawing(key, STYLES_BY_ID[style], label, path)
 
 
-def tidy_tags(name: str, tags: Iterable[object]) -> tuple[str, ...]:
-    """The tags that are text, in lower case and on one line, each once, without the name itself."""
+def normalised_tags(name: str, tags: Iterable[object]) -> tuple[str, ...]:
+    """The tags that are strings, in lower case and on one line, without repetitions and without the name itself."""
     texts = (" ".join(tag.lower().split()) for tag in tags if isinstance(tag, str))
     return tuple(dict.fromkeys(text for text in texts if text and text != name))

@@ -1,4 +1,4 @@
-"""Drawings as webdataset shards: one tar for each style, the same bytes for the same drawings."""
+"""Writes drawings as webdataset shards: one tar for each style, the same bytes for the same drawings."""
 
 import io
 import json
@@ -6,19 +6,19 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tools.icons.drawings import Drawing
-from tools.icons.pictures import NotDrawn, encoded
+from tools.icons.drawings import IconDrawing
+from tools.icons.pictures import RenderError, render_webp
 from unstir.files import replacing
 
 
-def sample(drawing: Drawing) -> dict[str, object]:
-    """The JSON of a sample."""
-    words, style = drawing.words, drawing.style
+def sample_metadata(drawing: IconDrawing) -> dict[str, object]:
+    """The JSON metadata of a drawing."""
+    label, style = drawing.label, drawing.style
     return {
         "concept": drawing.concept,
-        "name": words.name,
-        "tags": list(words.tags),
-        "group": words.group,
+        "name": label.name,
+        "tags": list(label.tags),
+        "group": label.group,
         "kind": style.kind,
         "style": style.id,
         "family": style.family,
@@ -28,31 +28,32 @@ def sample(drawing: Drawing) -> dict[str, object]:
     }
 
 
-def write_style(path: Path, drawings: Mapping[str, Drawing], size: int, problems: list[str]) -> int:
-    """Write STYLE/KEY.webp, .txt and .json of all drawings, by key, and return how many. Atomic.
+def write_style(path: Path, drawings: Mapping[str, IconDrawing], size: int, problems: list[str]) -> int:
+    """Write STYLE/KEY.webp, .txt and .json of all drawings, sorted by key, atomically. Returns how many.
 
-    What cannot be drawn is left out and named in `problems`. If nothing can, no file is written.
+    Drawings that cannot be rendered are left out and noted in `problems`.
+    Raises RenderError, and writes no file, where none can be rendered.
     """
     written = 0
     with replacing(path) as temporary, tarfile.open(temporary, "w") as tar:
         for key, drawing in sorted(drawings.items()):
             try:
-                picture = encoded(drawing, size)
-            except NotDrawn as error:
+                picture = render_webp(drawing, size)
+            except RenderError as error:
                 problems.append(f"{drawing.path}: {error}.")
                 continue
-            meta = json.dumps(sample(drawing), ensure_ascii=False)
-            caption = f"{drawing.words.name}, {drawing.style.phrase}"
+            meta = json.dumps(sample_metadata(drawing), ensure_ascii=False)
+            caption = f"{drawing.label.name}, {drawing.style.phrase}"
             parts = (("webp", picture), ("txt", caption.encode()), ("json", meta.encode()))
             _add(tar, f"{drawing.style.id}/{key}", parts)
             written += 1
         if not written:
-            raise NotDrawn(f"not one drawing of {path.stem} can be drawn")
+            raise RenderError(f"no drawing of {path.stem} can be rendered")
     return written
 
 
 def _add(tar: tarfile.TarFile, key: str, parts: Iterable[tuple[str, bytes]]) -> None:
-    """Add the files of one key. A TarInfo's own defaults are no owner and the year 1970: nothing of this machine."""
+    """Add the files of one key. By default a TarInfo has no owner and the date 1970: nothing of this machine."""
     for extension, content in parts:
         member = tarfile.TarInfo(f"{key}.{extension}")
         member.size = len(content)

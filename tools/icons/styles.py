@@ -1,4 +1,4 @@
-"""The sixteen styles of the icon data: their ids, the words for them in captions, and where they come from."""
+"""The sixteen styles of the icon data: ids, phrases in captions, licences and sources."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,10 +6,12 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Style:
-    """One style, as its drawings' metadata names it.
+    """One style, with the fields of its drawings' metadata.
 
-    family: drawings of one family share a hand.  phrase: the words for the style in captions.
-    kind: what the drawings show; the first half of a concept.  ink: one colour only, so lossless files stay small.
+    family: styles of one family are by the same artists.
+    phrase: names the style in captions.
+    kind: what the drawings show; the first part of a concept.
+    ink: drawn in one colour, so that lossless files stay small.
     """
 
     id: str
@@ -48,4 +50,4 @@ STYLES = (
     Style("material", "material", "material icon", "icon", "Apache-2.0", "Material Design Icons", ink=True),
 )
 
-STYLE = {style.id: style for style in STYLES}
+STYLES_BY_ID = {style.id: style for style in STYLES}

@@ -17,8 +17,18 @@ app = App(
 )
 app.command("unstir.cli.generate:generate", name="generate", help="Generate pictures from a prompt.")
 app.command("unstir.cli.reproduce:reproduce", name="reproduce", help="Draw a picture again from what its file says.")
-app.command("unstir.cli.train:train", name="train", help="Train a model on captioned pictures, or continue a run.")
-app.command("unstir.cli.distill:distill", name="distill", help="Distil a diffusion model to four steps.")
+app.command(
+    "unstir.cli.train:train",
+    name="train",
+    help="Train a model on captioned pictures, or continue a run.",
+    help_epilogue="On two GPUs: torchrun --nproc-per-node 2 -m unstir -- train DATA --run RUN",
+)
+app.command(
+    "unstir.cli.distill:distill",
+    name="distill",
+    help="Distil a diffusion model to four steps.",
+    help_epilogue="On two GPUs: torchrun --nproc-per-node 2 -m unstir -- distill DATA --from MODEL --run RUN",
+)
 app.command("unstir.cli.distill:distill", name="tune", help="The former name of distill.", show=False)
 app.command("unstir.cli.evaluate:evaluate", name="evaluate", help="Measure a model against captioned pictures.")
 app.command("unstir.cli.check:check", name="check", help="Validate captioned pictures before training.")

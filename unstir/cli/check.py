@@ -19,13 +19,13 @@ def check(data: str, *, problems: Path | None = None) -> None:
         The file for all problems; an existing file is replaced. Default: check-NAME.txt in the current folder, NAME
         being that of DATA, and only if there are more than ten.
     """
-    from unstir.data.check import check as check_source
-    from unstir.data.named import open_named
+    from unstir.data.built_in import open_data
+    from unstir.data.check import check_source
     from unstir.data.pictures import Pictures
     from unstir.data.report import SHOWN, problem_lines
     from unstir.files import write_atomic
 
-    found = open_named(data)
+    found = open_data(data)
     if isinstance(found, Pictures):
         say(f"{data}: a built-in set of {len(found)} pictures, nothing to check")
         return

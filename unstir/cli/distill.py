@@ -24,7 +24,8 @@ def distill(
 ) -> None:
     """Distil a model to four steps without guidance, which draw what took it many steps with its own guidance.
 
-    The same command continues a run that was stopped. Started by torchrun, its processes train one model together.
+    The same command continues a run that was stopped. Started by torchrun, its processes train one model together
+    (docs/distributed.md): torchrun --nproc-per-node 2 -m unstir -- distill DATA --from MODEL --run RUN
 
     Parameters
     ----------
@@ -52,13 +53,14 @@ def distill(
     began = time.monotonic()
     chosen = checked_device(device)
 
-    from unstir.train.begin import Beginning, begin_distillation
+    from unstir.train.begin import begin_distillation
     from unstir.train.distributed import joined_processes
+    from unstir.train.run_setup import RunSetup
     from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, resolve_default
 
     source = resolve_default(model, DEFAULT)
     eval_clip = eval_clip and resolve_default(eval_clip, DEFAULT_CLIP)
     with joined_processes(chosen) as own:
-        at = Beginning(data, run, own, seconds, began, seed, Console())
+        setup = RunSetup(data, run, own, seconds, began, seed, Console())
         command = ["unstir", "distill", data, "--from", str(model), "--run", str(run)]
-        carry_on(at, lambda at: begin_distillation(at, source), command, tensorboard, eval_clip)
+        carry_on(setup, lambda setup: begin_distillation(setup, source), command, tensorboard, eval_clip)

@@ -29,7 +29,8 @@ def train(
 ) -> None:
     """Train a model on DATA in the folder --run; the same command continues a run that was stopped.
 
-    Started by torchrun, its processes train one model together: torchrun --nproc-per-node 2 -m unstir train …
+    Started by torchrun, its processes train one model together (docs/distributed.md):
+    torchrun --nproc-per-node 2 -m unstir -- train DATA --run RUN
 
     Parameters
     ----------
@@ -76,8 +77,8 @@ def train(
     chosen = checked_device(device)
 
     from unstir.models.paradigms import names
-    from unstir.train.begin import Beginning
     from unstir.train.distributed import joined_processes
+    from unstir.train.run_setup import RunSetup
     from unstir.train.session import Choice
     from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, resolve_default
 
@@ -87,9 +88,9 @@ def train(
     if recipe is not None:
         from unstir import recipes
 
-        by_recipe = recipe, recipes.named(recipe)
+        by_recipe = recipe, recipes.named_recipe(recipe)
     choice = Choice(by_recipe, start and resolve_default(start, DEFAULT), kind, size)
     eval_clip = eval_clip and resolve_default(eval_clip, DEFAULT_CLIP)
     with joined_processes(chosen) as own:
-        at = Beginning(data, run, own, None if recipe else seconds, began, seed, Console())
-        carry_on(at, choice.begin, ["unstir", "train", data, "--run", str(run)], tensorboard, eval_clip)
+        setup = RunSetup(data, run, own, None if recipe else seconds, began, seed, Console())
+        carry_on(setup, choice.begin, ["unstir", "train", data, "--run", str(run)], tensorboard, eval_clip)

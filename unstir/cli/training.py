@@ -12,9 +12,9 @@ from unstir.cli.progress import bar, say, stage
 from unstir.durations import duration
 
 if TYPE_CHECKING:
-    from unstir.train.begin import Beginning
     from unstir.train.loop import Run
     from unstir.train.run_file import RunFile
+    from unstir.train.run_setup import RunSetup
 
 
 class Console:
@@ -27,8 +27,8 @@ class Console:
 
 
 def carry_on(
-    at: "Beginning",
-    begin: "Callable[[Beginning], None]",
+    setup: "RunSetup",
+    begin: "Callable[[RunSetup], None]",
     command: list[str],
     tensorboard: bool = False,
     eval_clip: Path | None = None,
@@ -40,15 +40,15 @@ def carry_on(
     eval_clip: a CLIP that scores what the model draws.
     """
     from unstir.train.distributed import is_first
-    from unstir.train.session import alone, clip_measure, open_run, train_run
+    from unstir.train.session import clip_measure, exclusive_run, open_or_begin, train_run
 
-    run, plan = open_run(at, begin)
-    with alone(at.folder):
+    run, run_file = open_or_begin(setup, begin)
+    with exclusive_run(setup.folder):
         scored = eval_clip is not None and is_first()
-        measure = clip_measure(run, plan, eval_clip, at.device) if scored and eval_clip is not None else None
+        measure = clip_measure(run, run_file, eval_clip, setup.device) if scored and eval_clip is not None else None
         said = time.monotonic()
         with _interrupted() as stop, bar("training", 1.0) as progress:
-            for now in train_run(run, plan, at, measure=measure, stop=stop, tensorboard=tensorboard):
+            for now in train_run(run, run_file, setup, measure=measure, stop=stop, tensorboard=tensorboard):
                 words = f"loss {now.loss:.3f}, {now.rate:.0f} pictures/s"
                 progress(now.images_seen / now.images, words)
                 for warning in now.warnings:
@@ -57,10 +57,10 @@ def carry_on(
                     said = time.monotonic()
                     say(f"{now.images_seen:,} of {now.images:,}: {words}, {duration(now.seconds_left)} left")
         if is_first():
-            _conclude(run, plan, shlex.join(command))
+            _conclude(run, run_file, shlex.join(command))
 
 
-def _conclude(run: "Run[Any]", plan: "RunFile", command: str) -> None:
+def _conclude(run: "Run[Any]", run_file: "RunFile", command: str) -> None:
     """Say where everything is, and what to do next."""
     from unstir.train import run_folder
 
@@ -73,18 +73,18 @@ def _conclude(run: "Run[Any]", plan: "RunFile", command: str) -> None:
     say(f"done: {run.folder / run_folder.MODEL}")
     if (run.folder / run_folder.BEST).exists():
         say(f"the weights with the {run.config.best}: {run.folder / run_folder.BEST}")
-    trial = _trial(run, plan)
+    trial = _trial(run, run_file)
     if trial:
         say("try: " + shlex.join([*trial, "--model", str(run.folder)]))
 
 
-def _trial(run: "Run[Any]", plan: "RunFile") -> list[str]:
+def _trial(run: "Run[Any]", run_file: "RunFile") -> list[str]:
     """A command to try the model with; none for a CLIP of built-in pictures, which lie in no folder to search."""
-    if plan.prompts and plan.settings is not None:
-        return ["unstir", "generate", plan.prompts[0]]
-    if run.kind != "clip" or not Path(plan.data).exists():
+    if run_file.prompts and run_file.settings is not None:
+        return ["unstir", "generate", run_file.prompts[0]]
+    if run.kind != "clip" or not Path(run_file.data).exists():
         return []
-    return ["unstir", "clip", "search", plan.data, "--words", run.pictures.captions[0][0]]
+    return ["unstir", "clip", "search", run_file.data, "--words", run.pictures.captions[0][0]]
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def picture_facts(entry: Entry, size: int, channels: int = 4) -> PictureFacts:
     return PictureFacts(decoded.width, decoded.height, pixels, transparent, one_colour, content_id(pixels))
 
 
-def check(
+def check_source(
     source: Source, progress: Progress | None = None, workers: int | None = None, size: int = TRAINING_SIZES[-1]
 ) -> Report:
     """Decode every picture of a source and report; those that cannot be decoded become problems.

@@ -16,7 +16,7 @@ _SPLIT_SEED = 1797
 _TEST_SHARE = 0.2
 
 
-def digits(size: int = NATIVE, part: Literal["train", "test", "all"] = "train") -> Pictures:
+def digit_pictures(size: int = NATIVE, part: Literal["train", "test", "all"] = "train") -> Pictures:
     """Handwritten digits, white on black, with five captions each.
 
     size: side in pixels; 8 is the native size, others are resampled smoothly.

@@ -14,7 +14,7 @@ ORDER, CAPTION, NOISE, VALIDATION = range(4)
 def order(n: int, seed: int, images_seen: int, count: int) -> npt.NDArray[np.int64]:
     """The indices of the next `count` pictures of a set of `n`, after `images_seen` have been served.
 
-    Every epoch of n is a permutation of its own, made from (seed, epoch).
+    Every pass over the n pictures has a permutation of its own, made from (seed, number of the pass).
     order(n, s, 0, a + b) is order(n, s, 0, a) followed by order(n, s, a, b).
     n: >= 1.  seed, images_seen, count: >= 0.  Returns (count,) in [0, n). Raises ValueError outside of these.
     """
@@ -23,15 +23,15 @@ def order(n: int, seed: int, images_seen: int, count: int) -> npt.NDArray[np.int
     indices = np.empty(count, dtype=np.int64)
     done = 0
     while done < count:
-        epoch, start = divmod(images_seen + done, n)
-        piece = _permutation(n, seed, epoch)[start : start + count - done]
+        pass_number, start = divmod(images_seen + done, n)
+        piece = _permutation(n, seed, pass_number)[start : start + count - done]
         indices[done : done + len(piece)] = piece
         done += len(piece)
     return indices
 
 
 @lru_cache(maxsize=4)
-def _permutation(n: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    permutation = keyed_permutation(n, seed, epoch)
+def _permutation(n: int, seed: int, pass_number: int) -> npt.NDArray[np.int64]:
+    permutation = keyed_permutation(n, seed, pass_number)
     permutation.setflags(write=False)  # it is shared by the cache
     return permutation

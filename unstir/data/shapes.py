@@ -15,10 +15,10 @@ from unstir.data.shapes_scene import (
     NUMBERS,
     RELATIONS,
     SIZES,
-    Scene,
+    ShapeScene,
     Thing,
     caption,
-    held_out,
+    has_held_out,
     parse,
 )
 from unstir.diffusion.philox import keyed_generator
@@ -30,20 +30,20 @@ __all__ = [
     "HELD_OUT_PAIRS",
     "HELD_OUT_RELATIONS",
     "SKILLS",
-    "Scene",
+    "ShapeScene",
     "Thing",
     "caption",
-    "held_out",
+    "has_held_out",
     "parse",
     "random_scene",
     "render",
-    "shapes",
+    "shape_pictures",
 ]
 
 SKILLS = ("single", "two", "count", "relation")
 
 
-def shapes(count: int, size: int = 32, seed: int = 0, held_out: bool = False) -> Pictures:
+def shape_pictures(count: int, size: int = 32, seed: int = 0, held_out: bool = False) -> Pictures:
     """`count` drawn scenes, the four skills in turn.
 
     size: side in pixels; below 32 forms are hard to tell apart.
@@ -67,30 +67,30 @@ def shapes(count: int, size: int = 32, seed: int = 0, held_out: bool = False) ->
     )
 
 
-def random_scene(skill: str, rng: np.random.Generator, is_held_out: bool = False) -> Scene:
+def random_scene(skill: str, rng: np.random.Generator, is_held_out: bool = False) -> ShapeScene:
     """A scene of the given skill, in training or held out. Two things in it differ in colour or form."""
     if skill not in SKILLS:
         raise ValueError(f"the shapes have the skills {', '.join(SKILLS)}, not {skill}")
     while True:
         scene = _any_scene(skill, rng)
-        if held_out(scene) == is_held_out:
+        if has_held_out(scene) == is_held_out:
             return scene
 
 
-def _any_scene(skill: str, rng: np.random.Generator) -> Scene:
+def _any_scene(skill: str, rng: np.random.Generator) -> ShapeScene:
     first, second = _any_thing(rng), _any_thing(rng)
     while (second.colour, second.form) == (first.colour, first.form):
         second = _any_thing(rng)
     match skill:
         case "single":
-            return Scene(first)
+            return ShapeScene(first)
         case "count":
-            return Scene(first, int(rng.integers(2, max(NUMBERS) + 1)))
+            return ShapeScene(first, int(rng.integers(2, max(NUMBERS) + 1)))
         case "two":
-            return Scene(first, 1, "and", second)
+            return ShapeScene(first, 1, "and", second)
         case _:
             relation = str(rng.choice([name for name in RELATIONS if name != "and"]))
-            return Scene(first, 1, relation, second)
+            return ShapeScene(first, 1, relation, second)
 
 
 def _any_thing(rng: np.random.Generator) -> Thing:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unstir.data.shapes_draw import AREA, MASS_OFFSET, coverage
-from unstir.data.shapes_scene import COLOURS, FORMS, Scene, Thing, parse
+from unstir.data.shapes_scene import COLOURS, FORMS, ShapeScene, Thing, parse
 
 UNCLEAR = "unclear"
 """The colour or form of a thing that matches none of the known ones."""
@@ -182,7 +182,7 @@ def _sizes_hold(wanted: Sequence[Thing], match: tuple[DetectedThing, ...]) -> bo
     return all(thing.size in (None, detected.size) for thing, detected in zip(wanted, match, strict=True))
 
 
-def _relation_holds(scene: Scene, match: tuple[DetectedThing, ...]) -> bool:
+def _relation_holds(scene: ShapeScene, match: tuple[DetectedThing, ...]) -> bool:
     """Whether the relation is true, and its direction is the one in which the two things are further apart."""
     if scene.relation in (None, "and"):
         return True

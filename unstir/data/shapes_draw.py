@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from unstir.data.shapes_scene import COLOURS, Scene, Thing
+from unstir.data.shapes_scene import COLOURS, ShapeScene, Thing
 
 BACKGROUND = (245, 245, 240)
 RADIUS = {"small": (0.13, 0.145), "large": (0.185, 0.205), None: (0.13, 0.205)}
@@ -54,7 +54,7 @@ def coverage(form: str, x: float, y: float, radius: float, size: int) -> _Floats
     return covered
 
 
-def render(scene: Scene, size: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+def render(scene: ShapeScene, size: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Draw a scene at random positions: (size, size, 3) uint8, on a plain light background, no two things touching."""
     picture = np.full((size, size, 3), BACKGROUND, dtype=np.float64)
     for thing, (x, y, radius) in zip(scene.things, _positions(scene, rng), strict=True):
@@ -68,7 +68,7 @@ def _reach(centre: float, radius: float, size: int) -> tuple[int, int]:
     return max(0, int((centre - radius) * size)), min(size, int(np.ceil((centre + radius) * size)))
 
 
-def _positions(scene: Scene, rng: np.random.Generator) -> list[tuple[float, float, float]]:
+def _positions(scene: ShapeScene, rng: np.random.Generator) -> list[tuple[float, float, float]]:
     """(x, y, radius) of every thing in the scene."""
     if scene.relation not in (None, "and") and scene.second is not None:
         return _related(scene.first, scene.second, str(scene.relation), rng)

@@ -70,7 +70,7 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Scene:
+class ShapeScene:
     """One to four of the same thing, or two things and their relation. Raises ValueError for anything else."""
 
     first: Thing
@@ -97,7 +97,7 @@ class Scene:
         return "single" if self.count == 1 else "count"
 
 
-def held_out(scene: Scene) -> bool:
+def has_held_out(scene: ShapeScene) -> bool:
     """Whether the scene has a combination that training never shows."""
     if any((thing.colour, thing.form) in HELD_OUT_PAIRS for thing in scene.things):
         return True
@@ -108,7 +108,7 @@ def held_out(scene: Scene) -> bool:
     return stated in HELD_OUT_RELATIONS or reversed_ in HELD_OUT_RELATIONS
 
 
-def caption(scene: Scene) -> str:
+def caption(scene: ShapeScene) -> str:
     """The caption of a scene, by the grammar above."""
     if scene.second is not None:
         return f"{_one(scene.first)} {scene.relation} {_one(scene.second)}"
@@ -118,20 +118,20 @@ def caption(scene: Scene) -> str:
     return " ".join(filter(None, (NUMBERS[scene.count], scene.first.size, scene.first.colour, plural)))
 
 
-def parse(words: str) -> Scene:
+def parse(words: str) -> ShapeScene:
     """The scene of a caption. Raises ValueError for words that do not follow the grammar."""
     for relation in RELATIONS:
         first, found, second = words.partition(f" {relation} ")
         if found:
-            return Scene(_parse_one(first, words), 1, relation, _parse_one(second, words))
+            return ShapeScene(_parse_one(first, words), 1, relation, _parse_one(second, words))
     number, _, rest = words.partition(" ")
     for count, name in NUMBERS.items():
         if number == name and count > 1:
             singular = rest.removesuffix("es") if rest.endswith("crosses") else rest.removesuffix("s")
-            scene = Scene(_parse_thing(singular, words), count)
+            scene = ShapeScene(_parse_thing(singular, words), count)
             break
     else:
-        scene = Scene(_parse_one(words, words))
+        scene = ShapeScene(_parse_one(words, words))
     if caption(scene) != words:
         raise ValueError(f"'{words}' is not a caption of the shapes; write '{caption(scene)}'")
     return scene

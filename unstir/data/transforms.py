@@ -14,7 +14,7 @@ MAX_PIXELS = 8192 * 8192
 OPAQUE_ALPHA = 250
 """From this alpha on a pixel counts as opaque: 254 comes from rounding and is not visible."""
 
-TRANSPARENT_SHARE = 0.001
+TRANSPARENT_FRACTION = 0.001
 """A picture is transparent if more than this share of its pixels is not opaque. One pixel in a thousand is less than
 the rounded corners of a picture, and more than what stray pixels of an image editor come to."""
 
@@ -148,7 +148,7 @@ def has_alpha(image: Image.Image) -> bool:
     if image.mode != "RGBA":
         return False
     counts = image.getchannel("A").histogram()
-    return sum(counts[:OPAQUE_ALPHA]) > TRANSPARENT_SHARE * sum(counts)
+    return sum(counts[:OPAQUE_ALPHA]) > TRANSPARENT_FRACTION * sum(counts)
 
 
 def fit(image: Image.Image, size: int, channels: int, square: Box | None = None) -> npt.NDArray[np.uint8]:

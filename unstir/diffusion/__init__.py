@@ -5,7 +5,8 @@ prediction          what a network may predict, and how that becomes the clean p
 denoiser            a network, or a formula, as a function (xt, t, cond) -> x0
 time_distribution   at which times a network is trained
 grid                at which times a sampler evaluates it
-sampler             from noise to a picture; every sampler yields its steps
+sampler             from noise to a picture: what all samplers are made of
+samplers/           one a file; each yields its steps
 guidance            wrappers of a denoiser: classifier-free guidance, clipping, inpainting
 gradient_guidance   a wrapper that follows a gradient, for example that of CLIP
 noise, philox       random numbers as functions of their arguments

@@ -1,4 +1,4 @@
-"""From noise to a picture. Every sampler is a generator that yields each step, and the last step's x0 is the picture.
+"""What samplers are made of. Every sampler is a generator that yields each step; the last step's x0 is the picture.
 
 All but Heun's method are one update, `step_to`, with two choices: which prediction of the picture to step towards (this
 step's, or an extrapolation from the last two) and how much of the noise to replace by fresh noise (none, as much as the
@@ -12,10 +12,13 @@ reverse Markov chain does, or all of it):
     heun        (average eps of both ends)   none                   2
     dpmpp_2m    extrapolated                 none                   2
     sde         extrapolated                 the chain's            stochastic
+
+Each is a file of `diffusion.samplers`.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
@@ -23,7 +26,7 @@ import torch
 from torch import Tensor
 
 from unstir.diffusion.denoiser import Denoiser, full_time
-from unstir.diffusion.prediction import eps_of
+from unstir.diffusion.samplers import SAMPLER_NAMES
 from unstir.diffusion.schedule import NoiseSchedule
 
 
@@ -112,7 +115,7 @@ def chain_noise(t: Level, s: Level) -> float:
     return s.sigma * math.sqrt(max(1 - (t.alpha * s.sigma / (s.alpha * t.sigma)) ** 2, 0.0))
 
 
-def _walk(
+def walk(
     denoise: Denoiser,
     xt: Tensor,
     cond: Any,
@@ -144,92 +147,9 @@ def _walk(
         xt = step_to(towards, xt, t, s, amount, noise(i + 1) if amount else None)
 
 
-def ddim(
-    denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise, eta: float = 0.0
-) -> Iterator[Step]:
-    """DDIM: deterministic for eta = 0, the reverse Markov chain for eta = 1.
-
-    Source: Song et al. 2021, eq. 12 and 16.
-    """
-    return _walk(denoise, xt, cond, levels, noise, lambda t, s: eta * chain_noise(t, s) if eta else 0.0)
-
-
-def ddpm(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise) -> Iterator[Step]:
-    """The reverse Markov chain: draws x_s from q(x_s | x_t, x0) at every step. Source: Ho et al. 2020, algorithm 2."""
-    return _walk(denoise, xt, cond, levels, noise, chain_noise)
-
-
-def blend(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise) -> Iterator[Step]:
-    """Predict the clean picture and mix it with new noise at the next level: 5 % picture, 95 % noise; 10 %; …
-
-    The most literal reading of "denoise, then noise a little less". Only the prediction survives a step, and it is a
-    mean, which varies less than pictures do: on Gaussian data of standard deviation s the results have s/sqrt(2) in the
-    limit of many steps, 0.65 s at 24 steps. Their mean is right. `ddpm` keeps enough of xt to have the deviation right
-    too. With a consistency model, which predicts samples and not means, this sampler is exact.
-    Source: Bansal et al. 2022 (Cold Diffusion), algorithm 1; Song et al. 2023 (consistency models), algorithm 1.
-    """
-    return _walk(denoise, xt, cond, levels, noise, lambda _t, s: s.sigma)
-
-
-def euler(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise) -> Iterator[Step]:
-    """Euler's method on the probability flow d(x/alpha) = eps · d(sigma/alpha): the same step as DDIM's.
-
-    Source: Karras et al. 2022, eq. 1 and algorithm 1 without its second half.
-    """
-    return ddim(denoise, xt, cond, levels, noise)
-
-
-def heun(
-    denoise: Denoiser,
-    xt: Tensor,
-    cond: Any,
-    levels: Sequence[Level],
-    noise: Noise,  # noqa: ARG001 - one signature for all samplers
-) -> Iterator[Step]:
-    """Heun's method on the same flow: evaluate eps at both ends of a step and take the average.
-
-    Two network evaluations a step, one in the last. From pure noise (alpha = 0) the first step is Euler's, with one:
-    there sigma/alpha, the variable of the flow, is infinite. Averaging x0 instead of eps is as good on grids uniform in
-    logsnr and 3 to 13 times worse on grids uniform in t (Gaussian data).
-    Source: Karras et al. 2022, algorithm 1.
-    """
-    for i, (t, s) in enumerate(pairwise(levels)):
-        x0 = denoise(xt, full_time(t.t, xt), cond)
-        yield Step(i, t.t, xt, x0)
-        if s.sigma == 0:
-            return
-        guess = step_to(x0, xt, t, s)
-        if t.alpha == 0:
-            xt = guess
-            continue
-        ahead = denoise(guess, full_time(s.t, xt), cond)
-        eps = (eps_of(x0, xt, t.alpha, t.sigma) + eps_of(ahead, guess, s.alpha, s.sigma)) * 0.5
-        xt = xt * (s.alpha / t.alpha) + eps * (s.sigma - t.sigma * s.alpha / t.alpha)
-
-
-def dpmpp_2m(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise) -> Iterator[Step]:
-    """DPM-Solver++(2M): second order from one network evaluation a step. Source: Lu et al. 2022, algorithm 2."""
-    return _walk(denoise, xt, cond, levels, noise, lambda _t, _s: 0.0, extrapolate=True)
-
-
-def sde(denoise: Denoiser, xt: Tensor, cond: Any, levels: Sequence[Level], noise: Noise) -> Iterator[Step]:
-    """SDE-DPM-Solver++(2M): the reverse SDE with extrapolated x0. Source: Lu et al. 2022, section 5."""
-    return _walk(denoise, xt, cond, levels, noise, chain_noise, extrapolate=True)
-
-
-SAMPLERS: dict[str, Sampler] = {
-    "ddim": ddim,
-    "ddpm": ddpm,
-    "blend": blend,
-    "euler": euler,
-    "heun": heun,
-    "dpmpp_2m": dpmpp_2m,
-    "sde": sde,
-}
-
-
 def named_sampler(name: str) -> Sampler:
     """The sampler of this name; ValueError for any other."""
-    if name not in SAMPLERS:
-        raise ValueError(f"there is no sampler {name!r}; there are: {', '.join(SAMPLERS)}")
-    return SAMPLERS[name]
+    if name not in SAMPLER_NAMES:
+        raise ValueError(f"there is no sampler {name!r}; there are: {', '.join(SAMPLER_NAMES)}")
+    sampler: Sampler = getattr(import_module(f"unstir.diffusion.samplers.{name}"), name)
+    return sampler

@@ -1,4 +1,4 @@
-"""How good generated pictures are. `evaluation.evaluate` goes from a model and real pictures to a report.
+"""How good generated pictures are. `evaluation.evaluate_model` goes from a model and real pictures to a report.
 
     statistics/   intervals and resampling
     metrics/      one metric a file: pure functions of features, vectors or pixels

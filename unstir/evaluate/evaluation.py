@@ -1,18 +1,11 @@
 """A whole evaluation, from a model and real pictures to a report."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from unstir.evaluate.report.alignment_section import alignment_section
-from unstir.evaluate.report.document import EvaluationReport, Section
-from unstir.evaluate.report.memorisation_section import memorisation_section
-from unstir.evaluate.report.sections import (
-    composition_section,
-    distribution_section,
-    figures_section,
-    likelihood_section,
-)
+from unstir.evaluate.report.document import EvaluationReport
+from unstir.evaluate.report.sections import likelihood_section, sections
 from unstir.evaluate.run.features import ClipFeatures
 from unstir.evaluate.run.inputs import EvaluatedModel, Inputs, gather_inputs
 from unstir.evaluate.run.progress import StartStage, no_progress
@@ -21,7 +14,7 @@ from unstir.evaluate.run.real_pictures import RealPictures
 Features = Literal["clip", "raw"]
 
 
-def evaluate(
+def evaluate_model(
     model: EvaluatedModel,
     real: RealPictures,
     count: int = 1000,
@@ -44,27 +37,20 @@ def evaluate(
     if features == "clip" and clip is None:
         raise ValueError("to measure on a CLIP's features, give a CLIP")
     inputs = gather_inputs(model, real, count, seed, clip, folder, stage)
-    parts: list[Callable[[], Section]] = [
-        lambda: figures_section(inputs),
-        lambda: composition_section(inputs),
-        lambda: alignment_section(inputs),
-        lambda: distribution_section(inputs, features),
-        lambda: memorisation_section(inputs),
-    ]
-    sections = []
+    parts, found = sections(inputs, features), []
     with stage("computing metrics", len(parts)) as advance:
         for done, part in enumerate(parts, 1):
-            sections.append(part())
+            found.append(part())
             advance(done)
     if model.bits_per_dim is not None:
-        sections.append(likelihood_section(inputs, model.bits_per_dim, stage))
+        found.append(likelihood_section(inputs, model.bits_per_dim, stage))
     return EvaluationReport(
         title=f"{model.name} on {Path(real.name).name}",
-        summary="\n".join([*_nothing_held_out(inputs), *(line for section in sections for line in section.sentences)]),
+        summary="\n".join([*_nothing_held_out(inputs), *(line for section in found for line in section.sentences)]),
         settings={**_counts(inputs), **(settings or {}), "seed": seed},
-        tables=[table for section in sections for table in section.tables],
+        tables=[table for section in found for table in section.tables],
         curves=[],
-        figures=[figure for section in sections for figure in section.figures],
+        figures=[figure for section in found for figure in section.figures],
     )
 
 

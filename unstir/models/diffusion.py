@@ -14,7 +14,8 @@ from unstir.diffusion.grid import time_grid
 from unstir.diffusion.guidance import clip_range, guide, one_by_one
 from unstir.diffusion.noise import batch_normal
 from unstir.diffusion.prediction import Prediction
-from unstir.diffusion.sampler import Sampler, Step, ddim, levels_of, named_sampler
+from unstir.diffusion.sampler import Sampler, Step, levels_of, named_sampler
+from unstir.diffusion.samplers.ddim import ddim
 from unstir.diffusion.schedule import NoiseSchedule, logsnr, named_schedule
 from unstir.diffusion.time_distribution import LogitNormal
 from unstir.models.codec import Codec, PixelCodec

@@ -12,7 +12,7 @@ from unstir.errors import UserError
 from unstir.train.recipe import Recipe
 
 
-def table() -> Mapping[str, Callable[[], Recipe]]:
+def recipe_table() -> Mapping[str, Callable[[], Recipe]]:
     """Every recipe by name."""
     found = {}
     for module in iter_modules(__path__):
@@ -22,9 +22,9 @@ def table() -> Mapping[str, Callable[[], Recipe]]:
     return found
 
 
-def named(name: str) -> Recipe:
+def named_recipe(name: str) -> Recipe:
     """The recipe of this name; UserError lists them if there is none."""
-    known = table()
+    known = recipe_table()
     if name not in known:
         raise UserError(f"there is no recipe {name!r}; there are: {', '.join(known)}")
     return known[name]()

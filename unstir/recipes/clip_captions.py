@@ -60,7 +60,7 @@ def _phrase(described: Described, count: int = 1) -> str:
     return f"{NUMBERS[count]} {words}{'es' if words.endswith('cross') else 's'}"
 
 
-def said_of(entry: Entry) -> tuple[str, ...]:
+def checked_captions(entry: Entry) -> tuple[str, ...]:
     """A `captioner`: the picture's own caption, then all others that are true of it too."""
     others = true_captions(detect_things(fit(decode(entry.read()), SIDE, 3)))
     return (entry.caption, *(words for words in others if words != entry.caption))

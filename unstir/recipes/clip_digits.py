@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unstir.data.digits import NAMES
-from unstir.data.digits import digits as real
+from unstir.data.digits import NAMES, digit_pictures
 from unstir.models.clip import ClipConfig
 from unstir.models.zero_shot import class_embeddings, embed_batches
 from unstir.nn.vision import VisionConfig
@@ -48,9 +47,9 @@ def clip_digits() -> Recipe:
     )
 
 
-def score(model: Path) -> float:
+def zero_shot_accuracy(model: Path) -> float:
     """Zero-shot: the share of the 359 held-out digits whose own name is the nearest of ten."""
-    clip, test = load_clip(model), real(part="test")
+    clip, test = load_clip(model), digit_pictures(part="test")
     classes = class_embeddings(clip, NAMES, TEMPLATES)
     pictures = embed_batches(clip, [torch.from_numpy(test.pixels)])
     guesses = (pictures @ classes.T).argmax(1).tolist()
@@ -58,4 +57,4 @@ def score(model: Path) -> float:
 
 
 if __name__ == "__main__":
-    print(f"zero-shot: {score(Path(sys.argv[1])):.1%} of the 359 digits held out")
+    print(f"zero-shot: {zero_shot_accuracy(Path(sys.argv[1])):.1%} of the 359 digits held out")

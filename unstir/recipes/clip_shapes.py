@@ -19,13 +19,12 @@ import torch
 from torch import Tensor
 
 from unstir.data.pictures import Pictures
-from unstir.data.shapes import COLOURS, FORMS, Scene, Thing, caption, parse
-from unstir.data.shapes import shapes as drawn
+from unstir.data.shapes import COLOURS, FORMS, ShapeScene, Thing, caption, parse, shape_pictures
 from unstir.data.shapes_scene import NUMBERS, RELATIONS, SIZES
 from unstir.models.clip import Clip, ClipConfig
 from unstir.models.zero_shot import apply_direction, embed_batches, nearest
 from unstir.nn.vision import VisionConfig
-from unstir.recipes.clip_captions import said_of
+from unstir.recipes.clip_captions import checked_captions
 from unstir.train.auto_clip_recipe import clip_text
 from unstir.train.config import TrainConfig
 from unstir.train.recipe import Recipe
@@ -52,26 +51,26 @@ def clip_shapes() -> Recipe:
             validation=256,
             best="most image-to-text R@1",
         ),
-        captioner=said_of,
+        captioner=checked_captions,
     )
 
 
-def held_out(combinations: bool, count: int = 2_000, seed: int = 1) -> Pictures:
+def held_out_shapes(combinations: bool, count: int = 2_000, seed: int = 1) -> Pictures:
     """Pictures that training never shows: new ones of the same kind, or of combinations that are held out from it."""
-    return drawn(count, seed=seed, held_out=combinations)
+    return shape_pictures(count, seed=seed, held_out=combinations)
 
 
 # Attributes
 
 
-def rivals(scene: Scene) -> Iterator[tuple[str, list[Scene]]]:
+def rivals(scene: ShapeScene) -> Iterator[tuple[str, list[ShapeScene]]]:
     """Of each attribute that the scene's words speak of: the same scene with every other value of it.
 
     binding: the colours of two things, exchanged.
     """
     first, second = scene.first, scene.second
 
-    def others(name: str, values: tuple[str, ...]) -> list[Scene]:
+    def others(name: str, values: tuple[str, ...]) -> list[ShapeScene]:
         return [replace(scene, first=replace(first, **{name: v})) for v in values if v != getattr(first, name)]
 
     yield "colour", others("colour", tuple(COLOURS))
@@ -103,7 +102,7 @@ class Tally:
 def attributes(model: Clip, pictures: Pictures) -> dict[str, Tally]:
     """How often a picture's own caption is nearer to it than all captions that differ from it in one attribute."""
     vectors = vectors_of(model, pictures)
-    told = Words(model)
+    told = CaptionVectors(model)
     tallies: dict[str, Tally] = {}
     for vector, ways in zip(vectors, pictures.captions, strict=True):
         scene = parse(ways[0])
@@ -126,17 +125,17 @@ def directions(model: Clip, pools: Sequence[Pictures], count: int = 5) -> float:
     vectors = torch.cat([vectors_of(model, pool) for pool in pools])
     scenes = [parse(ways[0]) for pool in pools for ways in pool.captions]
     shown = [(scene.first.colour, scene.first.form) if scene.skill == "single" else None for scene in scenes]
-    told = Words(model)
+    told = CaptionVectors(model)
     right = []
     for colour in COLOURS:
         for form, other in permutations(FORMS, 2):
-            coloured, plain, wanted = told[[caption(Scene(Thing(colour, form))), f"a {form}", f"a {other}"]]
+            coloured, plain, wanted = told[[caption(ShapeScene(Thing(colour, form))), f"a {form}", f"a {other}"]]
             rows = nearest(apply_direction(coloured, plain, wanted)[None], vectors, count).rows[0].tolist()
             right += [shown[row] == (colour, other) for row in rows]
     return float(np.mean(right))
 
 
-class Words:
+class CaptionVectors:
     """The vectors of captions, each embedded once."""
 
     def __init__(self, model: Clip) -> None:
@@ -159,7 +158,7 @@ def vectors_of(model: Clip, pictures: Pictures) -> Tensor:
 if __name__ == "__main__":
     clip = load_clip(Path(sys.argv[1]))
     for split, combinations in (("new pictures", False), ("combinations held out", True)):
-        tallies = attributes(clip, held_out(combinations))
+        tallies = attributes(clip, held_out_shapes(combinations))
         print(f"{split}: " + ", ".join(f"{name} {tally.share:.1%}" for name, tally in tallies.items()))
-    found = directions(clip, [held_out(combinations, 4_000, seed=2) for combinations in (False, True)])
+    found = directions(clip, [held_out_shapes(combinations, 4_000, seed=2) for combinations in (False, True)])
     print(f"red circle - circle + square: {found:.1%} of the five nearest of 8,000 pictures are single red squares")

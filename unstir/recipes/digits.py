@@ -42,7 +42,7 @@ def digits() -> Recipe:
     )
 
 
-def score(model: Path, each: int = 50) -> tuple[float, float]:
+def digit_accuracy(model: Path, each: int = 50) -> tuple[float, float]:
     """The share of pictures that a support vector machine reads as the digit asked for, and its own share on real ones.
 
     The classifier learns from the training digits and is tested on those held out; it never sees a generated picture.
@@ -50,11 +50,11 @@ def score(model: Path, each: int = 50) -> tuple[float, float]:
     """
     from sklearn.svm import SVC
 
-    from unstir.data.digits import digits as real
+    from unstir.data.digits import digit_pictures
     from unstir.models.generative import final
     from unstir.weights.model_file import load_model
 
-    train, test = real(part="train"), real(part="test")
+    train, test = digit_pictures(part="train"), digit_pictures(part="test")
     reader = SVC(C=10, gamma="scale").fit(_flat(train.pixels), [meta["digit"] for meta in train.meta])
     on_real = float(reader.score(_flat(test.pixels), [meta["digit"] for meta in test.meta]))
     loaded = load_model(model)
@@ -69,10 +69,10 @@ def bits(model: Path) -> Bound:
     """Bits per dimension of the held-out digits, given their names: an upper bound. Uniform noise would need 8."""
     import torch
 
-    from unstir.data.digits import digits as real
+    from unstir.data.digits import digit_pictures
     from unstir.weights.model_file import load_model
 
-    test = real(part="test")
+    test = digit_pictures(part="test")
     loaded = load_model(model, dtype=torch.float32).model
     batch = loaded.batch(torch.from_numpy(test.pixels), [ways[0] for ways in test.captions])
     bound: Bound = loaded.bits_per_dim(batch, range(len(test)))
@@ -84,7 +84,7 @@ def _flat(pixels: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    generated, on_real = score(Path(sys.argv[1]))
+    generated, on_real = digit_accuracy(Path(sys.argv[1]))
     print(f"read as asked: {generated:.1%} of 500 generated digits ({on_real:.1%} of the real ones held out)")
     bound = bits(Path(sys.argv[1]))
     print(f"at most {bound.total:.2f} ± {bound.standard_error:.2f} bits per dimension on the real ones held out")

@@ -14,7 +14,7 @@ from unstir.nn.dit import DiTConfig
 from unstir.nn.layout import LayoutConfig
 from unstir.nn.text import TextConfig
 from unstir.recipes.icon_captions import icon_captions
-from unstir.recipes.icons_data import Meta, annotated, split
+from unstir.recipes.icons_data import Meta, annotated, split_cells
 from unstir.scenes.source import SceneSource
 from unstir.settings import DiffusionSettings
 from unstir.train.config import TrainConfig
@@ -34,13 +34,13 @@ CONCEPTS = (
 )  # fmt: skip
 
 
-def captions(entry: Entry) -> tuple[str, ...]:
+def training_captions(entry: Entry) -> tuple[str, ...]:
     return icon_captions(entry.caption, entry.meta)
 
 
 def trained_on(metas: Sequence[Meta]) -> npt.NDArray[np.int64]:
     """All but the cells that are held out (recipes/icons_data.py)."""
-    return split(metas)[0]
+    return split_cells(metas)[0]
 
 
 def icons() -> Recipe:
@@ -72,5 +72,5 @@ def icons() -> Recipe:
         source=SceneSource(),
         annotate=annotated,
         keep=trained_on,
-        captioner=captions,
+        captioner=training_captions,
     )

@@ -13,7 +13,7 @@ from unstir.train.config import TrainConfig
 from unstir.train.recipe import Recipe
 
 
-def captions(entry: Entry) -> tuple[str, ...]:
+def _captions(entry: Entry) -> tuple[str, ...]:
     """As for the diffusion model; also the name without a style, the style first, and synonyms in place of the name."""
     ways = list(icon_captions(entry.caption, entry.meta))
     name, phrase, tags = entry.meta.get("name"), entry.meta.get("phrase"), entry.meta.get("tags")
@@ -49,5 +49,5 @@ def icons_clip() -> Recipe:
             save_every=819_200,
         ),
         keep=trained_on,
-        captioner=captions,
+        captioner=_captions,
     )

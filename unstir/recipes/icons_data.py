@@ -57,7 +57,7 @@ def held_out_cells(metas: Sequence[Meta]) -> frozenset[tuple[str, str]]:
     return frozenset(held)
 
 
-def split(metas: Sequence[Meta]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def split_cells(metas: Sequence[Meta]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Rows to train on, and rows held out."""
     held = held_out_cells(metas)
     out = np.array([cell(meta) in held for meta in metas])

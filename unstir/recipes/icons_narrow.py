@@ -27,7 +27,7 @@ def wanted(meta: Mapping[str, object]) -> bool:
     return meta.get("style") in STYLES and (meta.get("group") in GROUPS or name.endswith(" heart")) and not clock
 
 
-def captions(entry: Entry) -> tuple[str, ...]:
+def _captions(entry: Entry) -> tuple[str, ...]:
     return icon_captions(entry.caption, entry.meta)
 
 
@@ -53,5 +53,5 @@ def icons_narrow() -> Recipe:
         prompts=tuple(f"{concept}, {style}" for style in STYLE_WORDS for concept in CONCEPTS),
         settings=DiffusionSettings(steps=24, guidance_scale=2.0),
         wanted=wanted,
-        captioner=captions,
+        captioner=_captions,
     )

@@ -47,7 +47,7 @@ def shapes() -> Recipe:
     )
 
 
-def score(model: Path, each: int = 100, seed: int = 1) -> dict[str, dict[str, float]]:
+def skill_accuracy(model: Path, each: int = 100, seed: int = 1) -> dict[str, dict[str, float]]:
     """Per skill, the share of pictures in which the exact checker finds what was asked.
 
     Two splits: combinations as in training, and those held out from it.  each: prompts per skill and split.
@@ -71,5 +71,5 @@ def score(model: Path, each: int = 100, seed: int = 1) -> dict[str, dict[str, fl
 
 
 if __name__ == "__main__":
-    for split, skills in score(Path(sys.argv[1])).items():
+    for split, skills in skill_accuracy(Path(sys.argv[1])).items():
         print(f"{split}: " + ", ".join(f"{skill} {share:.1%}" for skill, share in skills.items()))

@@ -21,7 +21,7 @@ from unstir.scenes.compose import SceneArrays, compose, scene_arrays, to_device
 from unstir.scenes.planner import Drawing, Scene, SceneMix, ScenePlanner, drawn_box
 from unstir.text.tokenizer import Tokenizer
 
-AHEAD = 2
+BATCHES_AHEAD = 2
 """Batches that each planning process has in hand."""
 
 
@@ -132,7 +132,7 @@ class SceneBatches:
         if self._pool is None:
             return self.planner.at(images_seen)
         step = self.planner.batch_size
-        for later in range(images_seen, images_seen + step * self.workers * AHEAD, step):
+        for later in range(images_seen, images_seen + step * self.workers * BATCHES_AHEAD, step):
             if later not in self._coming:
                 self._coming[later] = self._pool.submit(_plan, later)
         coming = self._coming.pop(images_seen)

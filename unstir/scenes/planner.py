@@ -127,7 +127,7 @@ class ScenePlanner:
             elif dice < mix.count + mix.two + mix.relation:
                 words, placed, names = self._relation(row, rng)
             else:
-                words, placed, names = _named(thing_phrase(drawing, rng), (Placed(row, 1.0, 0.0, 0.0),))
+                words, placed, names = _named(thing_words(drawing, rng), (Placed(row, 1.0, 0.0, 0.0),))
             background, words = self._background(drawing, words, rng)
             if background is not None and len(placed) == 1:
                 placed = (Placed(row, 0.8, 0.1, 0.1),)
@@ -261,7 +261,7 @@ def _shaken(boxes: tuple[Box, ...], rng: np.random.Generator, by: float = 0.02) 
     return tuple(out)
 
 
-def thing_phrase(drawing: Drawing, rng: np.random.Generator) -> str:
+def thing_words(drawing: Drawing, rng: np.random.Generator) -> str:
     """What the thing may be called: mostly its name, sometimes with, or only by, its synonyms."""
     name, synonyms, dice = drawing.name, drawing.synonyms, rng.random()
     if synonyms and dice < 0.18:

@@ -22,7 +22,7 @@ VOCABULARY, LENGTH = 2048, 32
 
 
 @dataclass(frozen=True)
-class Size:
+class NetworkSize:
     """widths: channels of the U-Net, fine to coarse.
     text_width, text_depth: of the text encoder.
     batch_size, adamw_lr: that suit it.
@@ -35,10 +35,10 @@ class Size:
     adamw_lr: float
 
 
-SIZES: dict[SizeName, Size] = {
-    "s": Size((32, 64, 128), 128, 1, 32, 2e-3),
-    "m": Size((64, 128, 256), 256, 2, 64, 1e-3),
-    "l": Size((128, 256, 512), 256, 2, 64, 1e-3),
+SIZES: dict[SizeName, NetworkSize] = {
+    "s": NetworkSize((32, 64, 128), 128, 1, 32, 2e-3),
+    "m": NetworkSize((64, 128, 256), 256, 2, 64, 1e-3),
+    "l": NetworkSize((128, 256, 512), 256, 2, 64, 1e-3),
 }
 """About 3, 13 and 42 million parameters. U-Nets, because one beat a transformer of equal cost (docs/log.md)."""
 

@@ -29,7 +29,7 @@ class Checkpoint:
         return {name[len(start) :]: value for name, value in self.tensors.items() if name.startswith(start)}
 
 
-def save(folder: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the checkpoint of the run in this folder, replacing the one before."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}
     metadata = {"facts": json.dumps(checkpoint.facts, sort_keys=True)}
@@ -37,7 +37,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     write_atomic(folder / NAME, lambda temporary: save_file(tensors, temporary, metadata=metadata), size=size)
 
 
-def load(folder: Path) -> Checkpoint | None:
+def load_checkpoint(folder: Path) -> Checkpoint | None:
     """The checkpoint of the run in this folder, or None if it has none yet; UserError if it cannot be read."""
     path = folder / NAME
     for pattern in (".*.tmp", ".tmp*"):  # ours, and those of safetensors, which writes to a file of its own first

@@ -56,7 +56,7 @@ class Average:
             value.copy_(weights[name])
 
     @contextmanager
-    def lent(self, model: Trainable) -> Iterator[None]:
+    def applied_to(self, model: Trainable) -> Iterator[None]:
         """The model has these weights in place of its own, for the length of the block."""
         own = {name: p.detach().clone() for name, p in trainable(model).items() if name in self.weights}
         try:

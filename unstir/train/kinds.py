@@ -163,6 +163,6 @@ def training(kind: str) -> Training:
     return _known[kind]
 
 
-def held_out(pictures: Pictures, config: TrainConfig) -> Pictures:
+def held_out_pictures(pictures: Pictures, config: TrainConfig) -> Pictures:
     """The pictures that the run with this configuration is not trained on."""
     return pictures.take(split(pictures, config)[1])

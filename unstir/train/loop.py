@@ -12,7 +12,7 @@ from unstir.train.monitor import Monitor, better
 from unstir.train.run import Diverged, M, Run
 from unstir.train.schedule import Clock, Decision
 
-__all__ = ["Diverged", "Progress", "Run", "train"]
+__all__ = ["Diverged", "Progress", "Run", "training_loop"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Progress:
     warnings: tuple[str, ...] = ()
 
 
-def train(
+def training_loop(
     run: Run[M],
     *,
     sample: Callable[[Run[M]], None] | None = None,
@@ -80,7 +80,7 @@ def train(
 
 @dataclass
 class _Loop(Generic[M]):
-    """One call of `train`.
+    """One call of `training_loop`.
 
     rate: pictures a second, smoothed.
     since, seen_then: when it was last measured.

@@ -8,7 +8,7 @@ from unstir.data.pictures import Pictures
 from unstir.models.generative import Trainable
 from unstir.train.config import TrainConfig
 from unstir.train.diagnose import Finding, Line, diagnose
-from unstir.train.kinds import Training, held_out
+from unstir.train.kinds import Training, held_out_pictures
 from unstir.train.log import Log
 
 Measures = Mapping[str, float]
@@ -30,7 +30,7 @@ class Monitor:
         tensorboard: bool,
     ) -> None:
         self.config, self.training = config, training
-        self.held = held_out(pictures, config)
+        self.held = held_out_pictures(pictures, config)
         self.log = Log(folder, images_seen, tensorboard)
         self.lines: list[Line] = list(Log.lines(folder))
         self.named = {line["warning"] for line in self.lines if "warning" in line}

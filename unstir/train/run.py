@@ -89,7 +89,7 @@ class Run(Generic[M]):
             "seconds": self.seconds,
             "config": asdict(self.config),
         }
-        checkpoints.save(self.folder, Checkpoint(tensors, facts))
+        checkpoints.save_checkpoint(self.folder, Checkpoint(tensors, facts))
 
     def _state(self) -> dict[str, Tensor]:
         """What training changes in the model: parameters that are not frozen, and persistent buffers."""
@@ -97,7 +97,7 @@ class Run(Generic[M]):
 
     def restore(self) -> bool:
         """Go back to the checkpoint in the folder; False if there is none. ValueError if it is not of this run."""
-        found = checkpoints.load(self.folder)
+        found = checkpoints.load_checkpoint(self.folder)
         if found is None:
             return False
         facts = current_facts(found.facts, list(self._parts))
@@ -181,7 +181,7 @@ class Run(Generic[M]):
     def evaluating(self) -> Iterator[M]:
         """The model with its averaged weights and in evaluation mode, for the length of the block."""
         was = self.model.training
-        with self.average.lent(self.model):
+        with self.average.applied_to(self.model):
             self.model.train(False)
             try:
                 yield self.model

@@ -30,7 +30,7 @@ from unstir.train.run_file import RunFile, read_run_file
 from unstir.weights.model_file import load_model, save_model
 
 PICTURES, MODEL, BEST, LOCK = "pictures", "model.safetensors", "best.safetensors", ".lock"
-START = "start.safetensors"
+INITIAL_MODEL = "start.safetensors"
 
 
 def exists(folder: Path) -> bool:
@@ -40,39 +40,39 @@ def exists(folder: Path) -> bool:
 
 def is_free(folder: Path) -> bool:
     """Whether a run may begin here: nothing is there, or only what a beginning that was stopped has left."""
-    ours = {LOCK, TEACHER, START, PICTURES, f"{PICTURES}/{PIXELS}", f"{PICTURES}/{LISTING}"}
+    ours = {LOCK, TEACHER, INITIAL_MODEL, PICTURES, f"{PICTURES}/{PIXELS}", f"{PICTURES}/{LISTING}"}
     found = (path for path in folder.rglob("*") if not path.name.endswith(".tmp") and not path.name.startswith(".tmp"))
     return all(path.relative_to(folder).as_posix() in ours for path in found)
 
 
 def open_run(folder: Path, device: str) -> tuple[Run[Any], RunFile]:
     """The run in this folder, at its start: `train` then continues it from its checkpoint. UserError if damaged."""
-    plan = read_run_file(folder)
-    model = model_at_start(folder, plan, device)
-    return run_of(folder, plan, model, Pictures.load(folder / PICTURES)), plan
+    run_file = read_run_file(folder)
+    model = model_at_start(folder, run_file, device)
+    return run_of(folder, run_file, model, Pictures.load(folder / PICTURES)), run_file
 
 
-def run_of(folder: Path, plan: RunFile, model: Any, pictures: Pictures) -> Run[Any]:
+def run_of(folder: Path, run_file: RunFile, model: Any, pictures: Pictures) -> Run[Any]:
     """The run of this model on these pictures, at its start. UserError for pictures that do not serve it."""
     try:
-        source = training(plan.trained_as).batches(model, pictures, plan.train, plan.source)
-        return Run(folder, model, pictures, plan.train, source, plan.trained_as)
+        source = training(run_file.trained_as).batches(model, pictures, run_file.train, run_file.source)
+        return Run(folder, model, pictures, run_file.train, source, run_file.trained_as)
     except ValueError as error:
         raise UserError(f"the pictures in {folder} do not serve its run: {error}") from None
 
 
-def model_at_start(folder: Path, plan: RunFile, device: str) -> Any:
+def model_at_start(folder: Path, run_file: RunFile, device: str) -> Any:
     """The model of a run with its starting weights."""
-    known = training(plan.trained_as)
+    known = training(run_file.trained_as)
     try:
-        model = known.begin(plan.model, plan.options, folder, device)
+        model = known.begin(run_file.model, run_file.options, folder, device)
     except ValueError as error:
         raise UserError(f"{folder / RUN_FILE} describes a model that cannot be built: {error}") from None
     if known.own_weights:
         return model
-    initialise(model, plan.train.seed)
-    if plan.started:
-        start = folder / START
+    initialise(model, run_file.train.seed)
+    if run_file.started:
+        start = folder / INITIAL_MODEL
         try:
             copy_weights(model, load_model(start, dtype=torch.float32).model)
         except (ValueError, RuntimeError) as error:
@@ -97,13 +97,13 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield
 
 
-def export(run: Run[Any], plan: RunFile, name: str = MODEL) -> None:
+def export(run: Run[Any], run_file: RunFile, name: str = MODEL) -> None:
     """Write the run's model file of this name: averaged weights where there are any."""
-    notes = dict(plan.notes) | {
+    notes = dict(run_file.notes) | {
         "images_seen": run.images_seen,
         "images": run.schedule.expected(run.images_seen),
         # The name only: whoever shares a model need not share where its pictures lie.
-        "data": Path(plan.data).name,
+        "data": Path(run_file.data).name,
     }
     model, weights = run.exported()
-    save_model(run.folder / name, model, weights, plan.settings, notes)
+    save_model(run.folder / name, model, weights, run_file.settings, notes)

@@ -12,21 +12,21 @@ from unstir.image.png import save_png
 from unstir.image.sheet import sheet
 from unstir.models.clip import Clip
 from unstir.models.generative import GenerativeModel, final
-from unstir.train.kinds import Preview, held_out, training
+from unstir.train.kinds import Preview, held_out_pictures, training
 from unstir.train.run import Run
 from unstir.train.run_file import RunFile
 from unstir.train.validation import embeddings
 
-SHOWN = 16
+MAX_PICTURES = 16
 """Pictures that a CLIP is to find the captions of."""
 
 COLUMNS = 8
 
 
-def save_preview(run: Run[Any], plan: RunFile) -> None:
+def save_preview(run: Run[Any], run_file: RunFile) -> None:
     """Write RUN/samples/<pictures seen>.png: what the model can do, with its averaged weights."""
-    held = held_out(run.pictures, run.config)
-    preview = Preview(plan.prompts, plan.settings, held if len(held) else run.pictures)
+    held = held_out_pictures(run.pictures, run.config)
+    preview = Preview(run_file.prompts, run_file.settings, held if len(held) else run.pictures)
     with run.evaluating() as model:
         page = training(run.kind).preview(model, preview)
     save_png(Path(run.folder) / "samples" / f"{run.images_seen:09d}.png", page)
@@ -43,7 +43,7 @@ def sample_grid(model: GenerativeModel, preview: Preview) -> NDArray[np.uint8]:
 @torch.no_grad()
 def nearest_captions(model: Clip, preview: Preview) -> NDArray[np.uint8]:
     """Pictures, and below each the caption, of their own plain captions, that the model finds nearest to it."""
-    shown = _spread(preview.pictures)
+    shown = _evenly_spaced(preview.pictures)
     pictures, captions, words = embeddings(model, shown, len(shown))
     best = (pictures @ words.T).max(1)
     found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
@@ -52,6 +52,6 @@ def nearest_captions(model: Clip, preview: Preview) -> NDArray[np.uint8]:
     return sheet(list(shown.pixels), columns=COLUMNS, captions=labels, scale=scale, background="checker")
 
 
-def _spread(pictures: Pictures) -> Pictures:
+def _evenly_spaced(pictures: Pictures) -> Pictures:
     """A few, spread evenly."""
-    return pictures.take(list(range(0, len(pictures), max(1, len(pictures) // SHOWN)))[:SHOWN])
+    return pictures.take(list(range(0, len(pictures), max(1, len(pictures) // MAX_PICTURES)))[:MAX_PICTURES])

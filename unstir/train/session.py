@@ -14,18 +14,18 @@ from unstir.errors import UserError
 from unstir.models.generative import GenerativeModel
 from unstir.train import begin as beginnings
 from unstir.train import loop, run_folder
-from unstir.train.begin import Beginning
 from unstir.train.distributed import any_process, barrier, is_first
-from unstir.train.kinds import SizeName, held_out
+from unstir.train.kinds import SizeName, held_out_pictures
 from unstir.train.loop import Diverged, Progress
 from unstir.train.recipe import Recipe
 from unstir.train.run import Run
 from unstir.train.run_file import RunFile, read_run_file
+from unstir.train.run_setup import RunSetup
 from unstir.train.samples import save_preview
 
 Measure = Callable[[Run[Any]], Mapping[str, float]]
 
-SCORED = 16
+SCORED_PICTURES = 16
 """Pictures that are drawn and scored at every evaluation where a CLIP is to."""
 
 
@@ -43,33 +43,33 @@ class Choice:
     kind: str | None = None
     size: SizeName | None = None
 
-    def begin(self, at: Beginning) -> None:
+    def begin(self, setup: RunSetup) -> None:
         """Begin the run."""
         if self.recipe is not None:
             name, recipe = self.recipe
-            beginnings.begin_recipe(at, recipe, name, self.start)
+            beginnings.begin_recipe(setup, recipe, name, self.start)
         elif self.start is not None:
-            beginnings.begin_fine_tuning(at, self.start)
+            beginnings.begin_fine_tuning(setup, self.start)
         else:
-            beginnings.begin_automatic(at, self.kind or "diffusion", self.size)
+            beginnings.begin_automatic(setup, self.kind or "diffusion", self.size)
 
 
-def open_run(at: Beginning, begin: Callable[[Beginning], None]) -> tuple[Run[Any], RunFile]:
+def open_or_begin(setup: RunSetup, begin: Callable[[RunSetup], None]) -> tuple[Run[Any], RunFile]:
     """The run in this folder, begun by `begin` where there is none yet. UserError for what cannot be."""
-    folder = at.folder
+    folder = setup.folder
     if any_process(run_folder.exists(folder)):
         before = read_run_file(folder).data
-        if Path(before) != Path(at.data):
+        if Path(before) != Path(setup.data):
             raise UserError(
-                f"{folder} is a run on {before}, not on {at.data}; continue that one, or name another --run"
+                f"{folder} is a run on {before}, not on {setup.data}; continue that one, or name another --run"
             )
-        at.reporter.say(f"resuming the run in {folder}; the other options are ignored")
+        setup.reporter.say(f"resuming the run in {folder}; the other options are ignored")
     else:
         if is_first():
             _check_free(folder)
-        begin(at)
+        begin(setup)
         barrier()
-    return run_folder.open_run(folder, at.device)
+    return run_folder.open_run(folder, setup.device)
 
 
 def _check_free(folder: Path) -> None:
@@ -80,15 +80,15 @@ def _check_free(folder: Path) -> None:
         raise UserError(f"{folder} is not empty and holds no run; name another folder with --run")
 
 
-def alone(folder: Path) -> AbstractContextManager[None]:
+def exclusive_run(folder: Path) -> AbstractContextManager[None]:
     """Hold the folder for the processes of this run; UserError if another run trains in it."""
     return run_folder.exclusive(folder) if is_first() else nullcontext()
 
 
 def train_run(
     run: Run[Any],
-    plan: RunFile,
-    at: Beginning,
+    run_file: RunFile,
+    setup: RunSetup,
     *,
     measure: Measure | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -100,15 +100,15 @@ def train_run(
     """
 
     def sample(run: Run[Any]) -> None:
-        save_preview(run, plan)
-        run_folder.export(run, plan)
+        save_preview(run, run_file)
+        run_folder.export(run, run_file)
 
     def keep(run: Run[Any]) -> None:
-        run_folder.export(run, plan, run_folder.BEST)
+        run_folder.export(run, run_file, run_folder.BEST)
 
-    used = time.monotonic() - at.began
+    used = time.monotonic() - setup.began
     try:
-        yield from loop.train(
+        yield from loop.training_loop(
             run, sample=sample, measure=measure, keep=keep, stop=stop, tensorboard=tensorboard, used=used
         )
     except Diverged as error:
@@ -117,10 +117,10 @@ def train_run(
         raise UserError(f"this run cannot go on: {error}") from None
     finished = run.schedule.finished(run.images_seen)
     if is_first() and (not finished or not (run.folder / run_folder.MODEL).exists()):
-        run_folder.export(run, plan)
+        run_folder.export(run, run_file)
 
 
-def clip_measure(run: Run[Any], plan: RunFile, path: Path, device: str) -> Measure:
+def clip_measure(run: Run[Any], run_file: RunFile, path: Path, device: str) -> Measure:
     """What a CLIP says at every evaluation of what the model draws: of held-out captions where there are any.
 
     path: of the CLIP, a model file or a run folder. UserError where it cannot score these pictures.
@@ -132,16 +132,16 @@ def clip_measure(run: Run[Any], plan: RunFile, path: Path, device: str) -> Measu
     if not isinstance(model, GenerativeModel):
         raise UserError("--eval-clip scores what a model draws, and this run trains none that does; leave it out")
     clip = load_clip(find_model(path), device)
-    held = held_out(run.pictures, run.config)
+    held = held_out_pictures(run.pictures, run.config)
     pictures = held if len(held) > 1 else run.pictures
-    rows = range(0, len(pictures), max(1, len(pictures) // SCORED))[:SCORED]
+    rows = range(0, len(pictures), max(1, len(pictures) // SCORED_PICTURES))[:SCORED_PICTURES]
     try:
         clip.tokenize([pictures.captions[row][0] for row in rows])
     except ValueError as error:
         raise UserError(f"{path} cannot score these pictures: {error}") from None
 
     def measure(_: Run[Any]) -> Mapping[str, float]:
-        found = quick_evaluation(model, pictures, clip, rows, plan.settings)
+        found = quick_evaluation(model, pictures, clip, rows, run_file.settings)
         return {"CLIP score": found.clip_score, "CLIP score, real": found.ceiling, "KID": found.kid}
 
     return measure

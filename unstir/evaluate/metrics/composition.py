@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unstir.data.shapes_check import CaptionCheck, check_caption
-from unstir.data.shapes_scene import Scene, caption, held_out
+from unstir.data.shapes_scene import ShapeScene, caption, has_held_out
 from unstir.evaluate.statistics.wilson import Proportion, wilson_interval
 
 _METRICS = ("single", "two", "counting", "colour", "relation", "binding", "right")
@@ -38,7 +38,7 @@ class Composition:
     held_out: dict[str, Proportion]
 
 
-def composition(pictures: Sequence[npt.NDArray[np.uint8]], scenes: Sequence[Scene]) -> Composition:
+def composition(pictures: Sequence[npt.NDArray[np.uint8]], scenes: Sequence[ShapeScene]) -> Composition:
     """Compare pictures (size, size, 3) uint8 with the scenes that their captions describe.
 
     Raises ValueError for other pictures, or if there are not as many pictures as scenes.
@@ -48,11 +48,11 @@ def composition(pictures: Sequence[npt.NDArray[np.uint8]], scenes: Sequence[Scen
     outcomes: dict[bool, dict[str, list[bool]]] = {False: {}, True: {}}
     for picture, scene in zip(pictures, scenes, strict=True):
         for metric, right in _outcomes(scene, check_caption(picture, caption(scene))):
-            outcomes[held_out(scene)].setdefault(metric, []).append(right)
+            outcomes[has_held_out(scene)].setdefault(metric, []).append(right)
     return Composition(as_trained=_proportions(outcomes[False]), held_out=_proportions(outcomes[True]))
 
 
-def _outcomes(scene: Scene, seen: CaptionCheck) -> Iterator[tuple[str, bool]]:
+def _outcomes(scene: ShapeScene, seen: CaptionCheck) -> Iterator[tuple[str, bool]]:
     """Every metric that the scene counts in, and whether it is right there."""
     # Caption checks compare how often each form and colour is there: where the forms are right, so is their number.
     if scene.skill == "single":
@@ -70,7 +70,7 @@ def _outcomes(scene: Scene, seen: CaptionCheck) -> Iterator[tuple[str, bool]]:
     yield f"right/{scene.skill}", seen.right
 
 
-def _could_mix_up(scene: Scene) -> bool:
+def _could_mix_up(scene: ShapeScene) -> bool:
     """Whether colours could be on the wrong forms with every colour and every form right."""
     if scene.second is None:
         return False

@@ -29,6 +29,8 @@ from unstir.evaluate.statistics.resampling import permutation
 from unstir.evaluate.statistics.split_half import split_half
 
 FRECHET, KERNEL = "Fréchet distance", "kernel distance"
+LOWER_IS_BETTER = (FRECHET, KERNEL)
+"""Of what `set_distances` computes; of the rest higher is better."""
 
 LEAST = 12
 """Pictures a side below which no distance between sets is reported."""

@@ -1,19 +1,37 @@
-"""Further sections of a report: figures, distribution metrics, composition and likelihood."""
+"""What a report consists of; and its sections of figures, distribution metrics, composition and likelihood."""
+
+from collections.abc import Callable
 
 import numpy as np
 
 from unstir.data.shapes_scene import parse
 from unstir.evaluate.metrics import likelihood
 from unstir.evaluate.metrics.composition import composition
-from unstir.evaluate.metrics.distribution import DistributionMetric, distribution_metrics
+from unstir.evaluate.metrics.distribution import LOWER_IS_BETTER, DistributionMetric, distribution_metrics
 from unstir.evaluate.metrics.likelihood import BitsPerDim, compare_likelihood, style_matched_pairs
+from unstir.evaluate.report.alignment_section import alignment_section
 from unstir.evaluate.report.document import Row, Section, Table, row_of
 from unstir.evaluate.report.figures import comparison_figure, generated_figure
+from unstir.evaluate.report.memorisation_section import memorisation_section
 from unstir.evaluate.run.features import pixel_features, scaled_features
 from unstir.evaluate.run.inputs import Inputs, PromptSet
 from unstir.evaluate.run.progress import StartStage
 from unstir.evaluate.statistics.arrays import Indices
 from unstir.evaluate.statistics.resampling import permutation
+
+
+def sections(inputs: Inputs, features: str) -> list[Callable[[], Section]]:
+    """Every section but that of likelihood, in the order of the report. Each computes its metrics when it is called.
+
+    features: of the distribution metrics, "clip" or "raw".
+    """
+    return [
+        lambda: figures_section(inputs),
+        lambda: composition_section(inputs),
+        lambda: alignment_section(inputs),
+        lambda: distribution_section(inputs, features),
+        lambda: memorisation_section(inputs),
+    ]
 
 
 def figures_section(inputs: Inputs) -> Section:
@@ -58,7 +76,7 @@ def distribution_section(inputs: Inputs, features: str) -> Section:
         note = (
             f"On {kind}, {count} pictures in every set, all measured against the same real pictures. The ceiling is "
             "what the real pictures of the same prompts reach, and a perfect model; the floor is what other real "
-            "pictures reach. In the first two rows lower is better, in the others higher."
+            f"pictures reach. Of {' and '.join(LOWER_IS_BETTER)} lower is better, of the others higher."
         )
         rows = [_distribution_row(one) for one in metrics]
         section.tables.append(Table(title=f"Distribution metrics, {prompts.name} prompts", rows=rows, note=note))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from unstir.data.built_in import open_data
 from unstir.data.entry import Source
-from unstir.data.named import open_named
 from unstir.data.packing import pack
 from unstir.data.pictures import LISTING, Pictures
 from unstir.errors import UserError
@@ -43,17 +43,17 @@ def open_real_pictures(
     shape: (channels, side, side) of the model.
     entries: what was held out (see `held_out`); a built-in set has its own split.
     folder: caches the decoded pictures, which are opened again while the files are the same.
-    Raises UserError as `open_named`, `pack` and `split_held_out` do.
+    Raises UserError as `open_data`, `pack` and `split_held_out` do.
     """
     channels, side, _ = shape
-    found = open_named(name, size=side)
+    found = open_data(name, size=side)
     if isinstance(found, Pictures):
         if channels != 3:
             raise UserError(
                 f"the built-in set {name} has no transparency, and this model draws transparent pictures: "
                 "give other data"
             )
-        test = open_named(name, size=side, held_out=True)
+        test = open_data(name, size=side, held_out=True)
         assert isinstance(test, Pictures)
         return joined_sets(name, found, test)
     # A wrong list is refused before minutes are spent on decoding.

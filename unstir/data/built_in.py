@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from unstir.data.digits import NATIVE, digits
+from unstir.data.digits import NATIVE, digit_pictures
 from unstir.data.pictures import Pictures
-from unstir.data.shapes import shapes
+from unstir.data.shapes import shape_pictures
 from unstir.data.sources import Source, open_source
 
 BUILT_IN = ("digits", "shapes")
 
 
-def open_named(
+def open_data(
     name: str | Path,
     size: int | None = None,
     seed: int = 0,
@@ -26,5 +26,5 @@ def open_named(
     if Path(name).exists() or str(name) not in BUILT_IN:
         return open_source(name)
     if str(name) == "digits":
-        return digits(size or NATIVE, "test" if held_out else "train")
-    return shapes(count, size or 32, seed, held_out)
+        return digit_pictures(size or NATIVE, "test" if held_out else "train")
+    return shape_pictures(count, size or 32, seed, held_out)
