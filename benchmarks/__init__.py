@@ -1,1 +1,1 @@
-"""Benchmarks of speed, as ratios to a reference that is measured in the same run, alternating with ours."""
+"""Benchmarks of speed, each as a ratio to a peer that is measured in the same run, interleaved."""

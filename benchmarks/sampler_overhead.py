@@ -1,10 +1,9 @@
-"""The time of a sampler step without the network: ours, diffusers' schedulers, and two bare tensor operations.
+"""The cost of a sampler step without the network: ours, diffusers' schedulers, and two plain tensor operations.
 
-    python benchmarks/sampler_overhead.py
+    python -m benchmarks.sampler_overhead
 
-The denoiser returns a constant picture; one thread, 1×4×64×64 float32. The runs alternate, so that other load on the
-machine affects all of them; medians over the rounds.
-Goal: 30 µs a step or less for DDIM.
+The denoiser returns a constant picture; one thread, 1×4×64×64 float32. The contestants are measured alternately, so
+that other load on the machine affects all of them; medians over the rounds. Goal: at most 30 µs a step for DDIM.
 """
 
 import statistics
@@ -25,7 +24,7 @@ GOAL = 30.0
 
 
 def ours(name: str, xt: Tensor, x0: Tensor) -> Callable[[], None]:
-    """One sampling run of STEPS steps."""
+    """One run of the sampler, STEPS steps, each step's preview included."""
     levels = levels_of(LinearBeta(), time_grid(LinearBeta(), STEPS))
 
     def denoise(*_: object) -> Tensor:
@@ -44,7 +43,7 @@ def theirs(scheduler: DDIMScheduler | DPMSolverMultistepScheduler, xt: Tensor, x
 
     def run() -> None:
         if isinstance(scheduler, DPMSolverMultistepScheduler):
-            # Reset its step counter only: setting the times again would take longer than the steps.
+            # Only its step counter is reset: setting the timesteps again would cost more than the steps.
             scheduler.model_outputs = [None] * scheduler.config.solver_order
             scheduler.lower_order_nums, scheduler._step_index = 0, None
         x = xt
@@ -55,7 +54,7 @@ def theirs(scheduler: DDIMScheduler | DPMSolverMultistepScheduler, xt: Tensor, x
 
 
 def bare(xt: Tensor, x0: Tensor) -> Callable[[], None]:
-    """A lower bound for a step: x0·a + xt·b as one product and one fused sum."""
+    """A lower bound: x0·a + xt·b as one product and one fused sum."""
 
     def run() -> None:
         x = xt
@@ -66,7 +65,7 @@ def bare(xt: Tensor, x0: Tensor) -> Callable[[], None]:
 
 
 def measure(contestants: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """The median time of a step of each, in microseconds."""
+    """Contestant -> median microseconds a step."""
     taken: dict[str, list[float]] = {name: [] for name in contestants}
     for round_ in range(ROUNDS + 10):
         for name, run in contestants.items():

@@ -1,8 +1,8 @@
-"""Times from the shell: `import torch`, `unstir --help`, and `unstir generate` until the file is written.
+"""Startup time: `import torch`, `unstir --help`, and `unstir generate` from the shell to the written file.
 
-    python benchmarks/startup.py [--model MODEL] [--rounds 7]
+    python -m benchmarks.startup [--model MODEL] [--rounds 7]
 
-The commands alternate, so that other load on the machine affects all of them.
+The commands are measured alternately, so that other load on the machine affects all of them.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
             "… --steps 4": [*generate, "--steps", "4"],
         }
         for command in commands.values():
-            seconds(command)  # once for the file cache and the compiled .pyc files
+            seconds(command)  # fills the file cache and writes the .pyc files
         times: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(arguments.rounds):
             for name, command in commands.items():

@@ -1,7 +1,9 @@
-"""CLIP guidance of the unconditional model, and CLIP guidance together with classifier-free guidance.
+"""CLIP guidance: without the prompt, with classifier-free guidance, and with both.
 
-For each of 24 captions, seeds 0 to 23, sampler sde, 24 steps: CLIP score with its 95 % interval, and a contact sheet.
-Run: python examples/clip_guidance.py docs/guidance-clip.png
+Draws 24 prompts with seeds 0 to 23 (sampler sde, 24 steps) in four ways. Prints the CLIP score of each with its 95 %
+interval, and writes a sheet of the pictures.
+
+    python examples/clip_guidance.py docs/guidance-clip.png
 """
 
 import sys
@@ -26,7 +28,7 @@ THINGS = (
     "evergreen tree", "cactus",
 )  # fmt: skip
 STYLE = "fluent 3d"
-VIEWS = 4
+STEPS, VIEWS = 24, 4
 
 
 def main(out: Path) -> None:
@@ -34,46 +36,41 @@ def main(out: Path) -> None:
     prompts = [f"{thing}, {STYLE}" for thing in THINGS]
     words = clip.embed_words(prompts)
 
-    def drawn(conditional: bool, guidance_scale: float, scale: float) -> torch.Tensor:
-        """Pictures (24, C, S, S).
-
-        conditional: whether the model gets the prompts.
-        scale: of CLIP guidance; 0 is off.
-        """
-        settings = DiffusionSettings(steps=24, sampler="sde", guidance_scale=guidance_scale)
+    def draw(conditional: bool, guidance_scale: float, clip_scale: float) -> torch.Tensor:
+        """Pictures (24, C, S, S). conditional: give the model the prompt.  clip_scale: of CLIP guidance."""
+        settings = DiffusionSettings(steps=STEPS, sampler="sde", guidance_scale=guidance_scale)
         pictures = []
         for seed, prompt in enumerate(prompts):
             similarity = augmented_cosine(clip.embed_pictures, words[seed], seed, jitter, JITTER_PARAMETERS, VIEWS)
             wrap = partial(
                 guide_by_gradient,
                 towards=[similarity],
-                scale=scale,
+                scale=clip_scale,
                 schedule=model.schedule,
                 std=model.config.sigma_data,
             )
             cond = model.encode([prompt if conditional else ""])
-            *_, last = model.sample(cond, [seed], settings, wrap=wrap if scale else None)
+            *_, last = model.sample(cond, [seed], settings, wrap=wrap if clip_scale else None)
             pictures.append(last.x0.float())
         return torch.cat(pictures).clamp(-1, 1)
 
     rows, captions = [], []
-    for name, conditional, guidance_scale, scale in (
+    for name, conditional, guidance_scale, clip_scale in (
         ("unconditional", False, 1.0, 0.0),
         ("unconditional, CLIP", False, 1.0, 2.0),
         ("guidance 2", True, 2.0, 0.0),
         ("guidance 2, CLIP", True, 2.0, 0.3),
     ):
-        pictures = drawn(conditional, guidance_scale, scale)
+        pictures = draw(conditional, guidance_scale, clip_scale)
         with torch.no_grad():
             score = clip_score(clip.embed_pictures(pictures).numpy(), words.numpy())
         print(f"{name:20} CLIP score {score.value:5.1f}  ({score.low:.1f} to {score.high:.1f})", flush=True)
         rows += list(to_pixels(pictures).numpy())
         captions += [f"{thing}: {name}" for thing in THINGS]
-    # The four pictures of a thing are below each other.
+    # The four pictures of a prompt one below another.
     order = np.arange(len(rows)).reshape(4, 2, 12).transpose(1, 0, 2).ravel()
-    save_png(
-        out, sheet([rows[i] for i in order], columns=12, captions=[captions[i] for i in order], background="checker")
-    )
+    page = sheet([rows[i] for i in order], columns=12, captions=[captions[i] for i in order], background="checker")
+    save_png(out, page)
 
 
 if __name__ == "__main__":

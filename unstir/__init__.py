@@ -66,10 +66,10 @@ class _Evaluate(ModuleType):
     """The package `unstir.evaluate`, which can be called too."""
 
     def __call__(self, model: str | Path, data: str | Path, **options: Any) -> dict[str, Any]:
-        """`unstir.evaluation.evaluate_model`."""
-        from unstir.evaluation import evaluate_model
+        """`unstir.evaluation.evaluate`."""
+        from unstir.evaluation import evaluate
 
-        report: dict[str, Any] = evaluate_model(model, data, **options)
+        report: dict[str, Any] = evaluate(model, data, **options)
         return report
 
 

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from unstir.cli import evaluate as command
-from unstir.cli.evaluate import _stage
+from unstir.cli import progress
+from unstir.cli.progress import stage
 from unstir.evaluate.run import generation
 from unstir.models.clip import Clip, ClipConfig
 from unstir.nn.clip_text import ClipTextConfig
@@ -217,8 +217,8 @@ def test_one_picture_is_too_few(refused, model, photos, tmp_path):
 
 
 def test_a_line_now_and_then_where_there_is_no_terminal(capsys, monkeypatch):
-    monkeypatch.setattr(command, "_QUIET", 0.01)
-    with _stage("drawing", 100) as told:
+    monkeypatch.setattr(progress, "_QUIET", 0.01)
+    with stage("drawing", 100) as told:
         for done in (10, 20):
             time.sleep(0.02)
             told(done)
