@@ -28,17 +28,8 @@ from unstir.recipes.icons_data import annotated, split_cells
 from unstir.scenes.batches import drawings_of
 from unstir.scenes.compose import compose, scene_arrays
 from unstir.scenes.phrases import NUMBERS, misspelt, plural, with_article
-from unstir.scenes.planner import (
-    COLOURS,
-    COUNT_BOXES,
-    RELATIONS,
-    SIDE_BY_SIDE,
-    Drawing,
-    Placed,
-    Scene,
-    SceneMix,
-    ScenePlanner,
-)
+from unstir.scenes.planner import COLOURS, COUNT_BOXES, RELATIONS, SIDE_BY_SIDE, SceneMix, ScenePlanner
+from unstir.scenes.scene import Drawing, Placed, Scene
 from unstir.settings import DiffusionSettings
 from unstir.text.vocabulary import correct_spelling
 from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, load_clip, load_model

@@ -22,7 +22,8 @@ from unstir.models.pixels import to_pixels
 from unstir.models.step_distillation import StepDistillation, TrajectorySegments
 from unstir.nn.lora import lora_weights
 from unstir.recipes.icons_data import annotated, split_cells, weight
-from unstir.scenes.planner import Drawing, SceneMix, ScenePlanner
+from unstir.scenes.planner import SceneMix, ScenePlanner
+from unstir.scenes.scene import Drawing
 from unstir.settings import DiffusionSettings
 from unstir.train.batches import BatchSource
 from unstir.train.config import TrainConfig

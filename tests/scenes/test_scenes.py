@@ -12,7 +12,8 @@ from unstir.models.process_group import ProcessGroup
 from unstir.scenes import batches
 from unstir.scenes.batches import BatchPlanner, SceneBatches, drawings_of
 from unstir.scenes.compose import compose, scene_arrays
-from unstir.scenes.planner import RELATIONS, NamedThing, Placed, Scene, SceneMix, ScenePlanner, drawn_box
+from unstir.scenes.planner import RELATIONS, SceneMix, ScenePlanner
+from unstir.scenes.scene import NamedThing, Placed, Scene, drawn_box
 from unstir.text.tokenizer import Tokenizer
 
 SIDE = 32

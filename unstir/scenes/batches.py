@@ -18,7 +18,8 @@ from unstir.diffusion.philox import keyed_generator
 from unstir.models.diffusion import Batch
 from unstir.models.process_group import process_group
 from unstir.scenes.compose import SceneArrays, compose, scene_arrays, to_device
-from unstir.scenes.planner import Drawing, Scene, SceneMix, ScenePlanner, drawn_box
+from unstir.scenes.planner import SceneMix, ScenePlanner
+from unstir.scenes.scene import Drawing, Scene, drawn_box
 from unstir.text.tokenizer import Tokenizer
 
 BATCHES_AHEAD = 2

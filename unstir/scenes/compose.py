@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unstir.scenes.planner import SLOTS, Scene
+from unstir.scenes.scene import SLOTS, Scene
 
 
 class SceneArrays(NamedTuple):

@@ -4,20 +4,14 @@ From single drawings a model cannot learn numbers or spatial relations. Scenes o
 captions are known exactly. A scene is planned here as a few numbers; `scenes.compose` paints it.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from unstir.scenes.phrases import NUMBERS, misspelt, plural, with_article
-
-SLOTS = 4
-"""The most drawings in one scene."""
-
-Box = tuple[float, float, float, float]
+from unstir.scenes.scene import Box, Drawing, NamedThing, Placed, Scene
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (222, 46, 56), "orange": (250, 140, 40), "yellow": (255, 214, 64), "green": (76, 170, 80),
@@ -25,70 +19,6 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "brown": (140, 94, 64), "white": (255, 255, 255), "gray": (150, 154, 160), "black": (24, 24, 26),
     "teal": (32, 150, 150), "beige": (240, 224, 196),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """What is known of one transparent picture.
-
-    name, synonyms: of what it shows.
-    phrase: the words for its style in captions.
-    style: the id of its style; a scene has one style only.
-    box: bounding box of the visible pixels, left, top, right, bottom, as fractions of the side.
-    thing: whether it shows an object that can be counted and placed beside another.
-    dark: whether it is black on a transparent background.
-    """
-
-    name: str
-    synonyms: tuple[str, ...]
-    phrase: str
-    style: str
-    box: Box
-    thing: bool
-    dark: bool
-
-
-class Placed(NamedTuple):
-    """A drawing in a scene: canvas = scale · picture + (x, y).
-
-    row: of the drawing.
-    scale, x, y: as fractions of the side.
-    """
-
-    row: int
-    scale: float
-    x: float
-    y: float
-
-
-class NamedThing(NamedTuple):
-    """A thing that a caption names, and where it is.
-
-    first, end: the words of the caption, separated by spaces, from `first` to before `end`.
-    x, y: its centre, or the mean of the centres of several, as fractions of the side.
-    scale: of the drawing.
-    """
-
-    first: int
-    end: int
-    x: float
-    y: float
-    scale: float
-
-
-class Scene(NamedTuple):
-    """A planned scene.
-
-    caption: of the scene.
-    placed: 1 to SLOTS drawings, later ones on top.
-    background: RGB, or None for a transparent one.
-    named_things: which words of the caption name which thing.
-    """
-
-    caption: str
-    placed: tuple[Placed, ...]
-    background: tuple[int, int, int] | None
-    named_things: tuple[NamedThing, ...] = ()
 
 
 class _Draft(NamedTuple):
@@ -319,25 +249,3 @@ def _pair(one: str, between: str, two: str, placed: tuple[Placed, ...], named: t
     first, middle, last = (len(words.split(" ")) for words in (one, between, two))
     names = ((0, first, named[:1]), (first + middle, first + middle + last, named[1:]))
     return _Draft(f"{one} {between} {two}", placed, names)
-
-
-def drawn_box(alpha: npt.NDArray[np.uint8]) -> Box:
-    """The bounding box of the visible pixels, as fractions of the side; the whole picture where none is visible.
-
-    alpha: (H, W).
-    """
-    rows, columns = np.flatnonzero(alpha.max(1) > 8), np.flatnonzero(alpha.max(0) > 8)
-    if not len(rows):
-        return 0.0, 0.0, 1.0, 1.0
-    height, width = alpha.shape
-    return (
-        float(columns[0] / width),
-        float(rows[0] / height),
-        float((columns[-1] + 1) / width),
-        float((rows[-1] + 1) / height),
-    )
-
-
-def plain_words(text: str) -> list[str]:
-    """The words of a text in lower case."""
-    return re.findall(r"[^\W_]+", text.lower())
