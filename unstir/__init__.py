@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unstir.evaluation import evaluate_model as evaluate
+    from unstir.evaluation import evaluate as evaluate
     from unstir.interop.clip import LoadedClip
     from unstir.model import Model
     from unstir.training import train as train

@@ -1,4 +1,4 @@
-"""How good generated pictures are. `evaluation.evaluate_model` goes from a model and real pictures to a report.
+"""How good generated pictures are. `evaluation.evaluate` goes from a model and real pictures to a report.
 
 `unstir.evaluate(...)`, the package called, does so from files (`unstir.evaluation`).
 
@@ -18,10 +18,10 @@ from typing import Any
 
 class _Callable(ModuleType):
     def __call__(self, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """`unstir.evaluation.evaluate_model`."""
-        from unstir.evaluation import evaluate_model
+        """`unstir.evaluation.evaluate`."""
+        from unstir.evaluation import evaluate
 
-        report: dict[str, Any] = evaluate_model(*arguments, **options)
+        report: dict[str, Any] = evaluate(*arguments, **options)
         return report
 
 
