@@ -1,1 +1,1 @@
-"""Speed, always as a ratio to a peer measured in the same run, interleaved."""
+"""Benchmarks of speed, each as a ratio to a peer that is measured in the same run, interleaved."""

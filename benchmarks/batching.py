@@ -1,7 +1,8 @@
-"""What batch independence costs: sixteen pictures evaluated one by one, against all in one batch.
+"""The cost of exact drawing: sixteen pictures evaluated one by one, against all in one batch.
 
-One by one the bits of a picture do not depend on its neighbours (docs/reproducible.md). Interleaved, medians.
-Run: python -m benchmarks.batching
+    python -m benchmarks.batching
+
+Evaluated one by one, the bits of a picture do not depend on the others (docs/reproducible.md). Interleaved, medians.
 """
 
 import statistics
@@ -11,8 +12,6 @@ from collections.abc import Callable
 import torch
 
 from unstir.diffusion.denoiser import full_time
-from unstir.diffusion.guidance import guide, one_by_one
-from unstir.nn.text import TextEncoding
 from unstir.weights.model_file import DEFAULT, load_model
 
 PICTURES = 16
@@ -21,23 +20,21 @@ PICTURES = 16
 def main() -> None:
     loaded = load_model(DEFAULT)
     model = loaded.model
-    cond = model.encode(["red apple, fluent 3d"]).repeat(PICTURES)
-    one_null = model.encode([""])
-    single = guide(model.denoiser(), one_null, 3.0, join=TextEncoding.join)
-    together = guide(model.denoiser(), one_null.repeat(PICTURES), 3.0, join=TextEncoding.join)
-    alone = one_by_one(single, TextEncoding.one)
+    cond = model.encode(["red apple, fluent 3d"] * PICTURES)
+    one_by_one, together = (model.guided(loaded.settings, exact) for exact in (True, False))
     xt = torch.zeros(PICTURES, *model.shape)
     t = full_time(0.5, xt)
 
-    def clocked(run: Callable[[], object]) -> float:
+    def milliseconds(run: Callable[..., object]) -> float:
         start = time.perf_counter()
-        run()
+        run(xt, t, cond)
         return (time.perf_counter() - start) * 1000
 
     with torch.no_grad():
-        rows = [(clocked(lambda: alone(xt, t, cond)), clocked(lambda: together(xt, t, cond))) for _ in range(12)][2:]
+        rows = [(milliseconds(one_by_one), milliseconds(together)) for _ in range(12)][2:]
     one, batch = (statistics.median(column) for column in zip(*rows, strict=True))
-    print(f"{PICTURES} guided looks of the default model, {torch.get_num_threads()} threads, medians of {len(rows)}")
+    threads = torch.get_num_threads()
+    print(f"{PICTURES} guided evaluations of the default model, {threads} threads, medians of {len(rows)}")
     print(f"one by one {one:.1f} ms, one batch {batch:.1f} ms: {one / batch:.2f} times")
 
 

@@ -1,11 +1,10 @@
-"""A training step and the embedding of pictures and words: our CLIP, and open_clip's of the same shape.
+"""CLIP: a training step, and embedding pictures and texts, against open_clip with the same architecture.
 
     python -m benchmarks.clip [--device cpu] [--dtype float32] [--rounds 7]
 
-Both train with the same optimiser of torch and their own loss. They take turns, round after round, so that whatever
-else the machine does hits both; ratios are medians over the rounds of theirs / ours in the same round, above 1 where
-ours is the faster one.
-Needs open_clip, and says so where it is not there.
+Both train with the same optimiser of torch and their own loss. They are measured alternately, so that other load on
+the machine affects both. Ratios are medians over the rounds of their time / our time in the same round: above 1, ours
+is faster. Needs open_clip; without it the benchmark prints how to install it.
 """
 
 import argparse
@@ -27,12 +26,12 @@ from unstir.nn.vision import VisionConfig
 from unstir.text.tokenizer import Tokenizer
 
 HEAD = 64  # channels of an attention head
-SHORT = 12  # tokens of a short text, as captions are: open_clip computes the padding behind it too
+SHORT = 12  # tokens of a short caption; open_clip computes its padding too
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Of both towers, and how many pairs are in a batch."""
+    """The size of both encoders, and of a batch in pairs."""
 
     name: str
     size: int
@@ -66,7 +65,7 @@ def ours(shape: Shape) -> Clip:
         causal=True,
         pool="argmax",
     )
-    model = Clip(ClipConfig(vision, text, width=512), Tokenizer.train(["no word is read here"]))
+    model = Clip(ClipConfig(vision, text, width=512), Tokenizer.train(["unused"]))
     initialise(model, 0)
     return model
 
@@ -93,7 +92,7 @@ def theirs(shape: Shape) -> nn.Module:
 def contestants(
     shape: Shape, device: torch.device, mixed: Callable[[], AbstractContextManager[object]]
 ) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
-    """Of each task our run and theirs, on the same batch."""
+    """Task -> our run and theirs, on the same batch."""
     generator = torch.Generator().manual_seed(0)
     x = (torch.rand(shape.batch, 3, shape.size, shape.size, generator=generator) * 2 - 1).to(device)
     end = shape.vocabulary - 1
@@ -128,14 +127,14 @@ def contestants(
             run()
 
     tasks: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-        "pictures": (
+        "embed pictures": (
             lambda: alone(lambda: a.embed_pictures(x)),
             lambda: alone(lambda: b.encode_image(x, normalize=True)),
         )
     }
     for name, ids in (("full", full), ("short", short)):
         tasks[f"training step, {name} texts"] = partial(our_step, ids), partial(their_step, ids)
-        tasks[f"words, {name} texts"] = (
+        tasks[f"embed {name} texts"] = (
             partial(alone, partial(a.embed_ids, ids)),
             partial(alone, partial(b.encode_text, ids, normalize=True)),
         )
@@ -152,7 +151,7 @@ def main() -> None:
     try:
         open_clip()
     except ImportError as error:
-        print(f"nothing to compare with ({error}): pip install --no-deps open_clip_torch ftfy wcwidth")
+        print(f"open_clip is missing ({error}): pip install --no-deps open_clip_torch ftfy wcwidth")
         return
 
     def mixed() -> AbstractContextManager[object]:
@@ -172,7 +171,7 @@ def main() -> None:
         for name, (mine, peer) in contestants(shape, device, mixed).items():
             rows: list[tuple[float, float]] = []
             for round_ in range(arguments.rounds + 2):
-                # Who goes first takes turns too: the second finds other things in the cache.
+                # The order alternates too, because the second finds the cache in another state.
                 first, second = (mine, peer) if round_ % 2 else (peer, mine)
                 times = seconds(first), seconds(second)
                 if round_ >= 2:

@@ -1,7 +1,7 @@
-"""open_clip without torchvision, of which it needs a few names at import and nothing in its networks.
+"""Imports open_clip without torchvision, whose names it uses at import and nowhere in its networks.
 
-Installed with `pip install --no-deps open_clip_torch` (and ftfy): torchvision's wheels want the very build of torch
-they were made with, and where that is another one, importing them fails and takes diffusers and transformers along.
+Installed with `pip install --no-deps open_clip_torch ftfy wcwidth`: a wheel of torchvision works only with the build of
+torch that it was made for. With another one importing it fails, and with it diffusers and transformers.
 """
 
 import enum
@@ -9,7 +9,7 @@ import importlib
 import sys
 from types import ModuleType
 
-STANDS_IN = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional", "torchvision.ops.misc")
+REPLACED = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional", "torchvision.ops.misc")
 
 
 class _Filter(enum.Enum):
@@ -18,7 +18,7 @@ class _Filter(enum.Enum):
 
 
 class _Names(ModuleType):
-    """Has every name, as an empty class."""
+    """A module in which every name is an empty class."""
 
     InterpolationMode = _Filter
 
@@ -32,8 +32,8 @@ def open_clip() -> ModuleType:
     """The package; ImportError where it is not installed."""
     if "open_clip" in sys.modules:
         return sys.modules["open_clip"]
-    # It would load transformers, which looks for torchvision in its own way; the networks here need neither.
-    hidden = {"transformers": None, **{name: _Names(name) for name in STANDS_IN}}
+    # It would import transformers, which imports torchvision in its own way; the networks here need neither.
+    hidden = {"transformers": None, **{name: _Names(name) for name in REPLACED}}
     hidden["torchvision"].transforms = hidden["torchvision.transforms"]
     hidden["torchvision.transforms"].functional = hidden["torchvision.transforms.functional"]
     before = {name: sys.modules[name] for name in hidden if name in sys.modules}

@@ -1,10 +1,9 @@
-"""What a sampler's step costs beside the network: ours, diffusers' schedulers, and two bare tensor operations.
+"""The cost of a sampler step without the network: ours, diffusers' schedulers, and two plain tensor operations.
 
-    python benchmarks/sampler_overhead.py
+    python -m benchmarks.sampler_overhead
 
-The denoiser does nothing (it returns a picture that lies ready), one thread, 1×4×64×64 float32. The contestants take
-turns, round after round, so that whatever else the machine does hits all of them; medians over the rounds.
-Goal: 30 µs a step or less for DDIM.
+The denoiser returns a constant picture; one thread, 1×4×64×64 float32. The contestants are measured alternately, so
+that other load on the machine affects all of them; medians over the rounds. Goal: at most 30 µs a step for DDIM.
 """
 
 import statistics
@@ -25,7 +24,7 @@ GOAL = 30.0
 
 
 def ours(name: str, xt: Tensor, x0: Tensor) -> Callable[[], None]:
-    """One whole walk of STEPS steps, previews and all."""
+    """One run of the sampler, STEPS steps, each step's preview included."""
     levels = levels_of(LinearBeta(), time_grid(LinearBeta(), STEPS))
 
     def denoise(*_: object) -> Tensor:
@@ -44,7 +43,7 @@ def theirs(scheduler: DDIMScheduler | DPMSolverMultistepScheduler, xt: Tensor, x
 
     def run() -> None:
         if isinstance(scheduler, DPMSolverMultistepScheduler):
-            # Its step counter must start again; setting the times anew would cost more than the steps.
+            # Only its step counter is reset: setting the timesteps again would cost more than the steps.
             scheduler.model_outputs = [None] * scheduler.config.solver_order
             scheduler.lower_order_nums, scheduler._step_index = 0, None
         x = xt
@@ -55,7 +54,7 @@ def theirs(scheduler: DDIMScheduler | DPMSolverMultistepScheduler, xt: Tensor, x
 
 
 def bare(xt: Tensor, x0: Tensor) -> Callable[[], None]:
-    """The least that a step can cost: x0·a + xt·b as one product and one fused sum."""
+    """A lower bound: x0·a + xt·b as one product and one fused sum."""
 
     def run() -> None:
         x = xt
@@ -66,7 +65,7 @@ def bare(xt: Tensor, x0: Tensor) -> Callable[[], None]:
 
 
 def measure(contestants: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """Median microseconds a step of each."""
+    """Contestant -> median microseconds a step."""
     taken: dict[str, list[float]] = {name: [] for name in contestants}
     for round_ in range(ROUNDS + 10):
         for name, run in contestants.items():

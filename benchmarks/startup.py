@@ -1,8 +1,8 @@
-"""How long one waits: `import torch`, `unstir --help`, and a whole `unstir generate` from the shell to the file.
+"""Startup time: `import torch`, `unstir --help`, and `unstir generate` from the shell to the written file.
 
-    python benchmarks/startup.py [--model MODEL] [--rounds 7]
+    python -m benchmarks.startup [--model MODEL] [--rounds 7]
 
-The three are run in turn, round after round, so that a machine that gets slower meanwhile is slow for all of them.
+The commands are measured alternately, so that other load on the machine affects all of them.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def seconds(command: list[str]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="a model file or run folder; default: the one that is shipped")
+    parser.add_argument("--model", type=Path, help="a model file or run folder; default: the default model")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as out:
@@ -41,7 +41,7 @@ def main() -> None:
             "… --steps 4": [*generate, "--steps", "4"],
         }
         for command in commands.values():
-            seconds(command)  # once for the file cache and the compiled .pyc files
+            seconds(command)  # fills the file cache and writes the .pyc files
         times: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(arguments.rounds):
             for name, command in commands.items():

@@ -1,7 +1,9 @@
-"""A model that is told nothing, steered by a CLIP that reads the words; and the two together with ordinary guidance.
+"""CLIP guidance: without the prompt, with classifier-free guidance, and with both.
 
-For each of 24 captions, seeds 0 to 23, sampler sde, 24 steps: CLIP score with its 95 % interval, and the sheets.
-Run: python examples/clip_guidance.py docs/guidance-clip.png
+Draws 24 prompts with seeds 0 to 23 (sampler sde, 24 steps) in four ways. Prints the CLIP score of each with its 95 %
+interval, and writes a sheet of the pictures.
+
+    python examples/clip_guidance.py docs/guidance-clip.png
 """
 
 import sys
@@ -26,7 +28,7 @@ THINGS = (
     "evergreen tree", "cactus",
 )  # fmt: skip
 STYLE = "fluent 3d"
-VIEWS = 4
+STEPS, VIEWS = 24, 4
 
 
 def main(out: Path) -> None:
@@ -34,39 +36,41 @@ def main(out: Path) -> None:
     prompts = [f"{thing}, {STYLE}" for thing in THINGS]
     words = clip.embed_words(prompts)
 
-    def drawn(told: bool, guidance_scale: float, scale: float) -> torch.Tensor:
-        """Pictures (24, C, S, S). told: whether the model reads the words.  scale: of the steering by CLIP."""
-        settings = DiffusionSettings(steps=24, sampler="sde", guidance_scale=guidance_scale)
+    def draw(conditional: bool, guidance_scale: float, clip_scale: float) -> torch.Tensor:
+        """Pictures (24, C, S, S). conditional: give the model the prompt.  clip_scale: of CLIP guidance."""
+        settings = DiffusionSettings(steps=STEPS, sampler="sde", guidance_scale=guidance_scale)
         pictures = []
         for seed, prompt in enumerate(prompts):
-            nearness = augmented_cosine(clip.embed_pictures, words[seed], seed, jitter, JITTER_PARAMETERS, VIEWS)
+            similarity = augmented_cosine(clip.embed_pictures, words[seed], seed, jitter, JITTER_PARAMETERS, VIEWS)
             wrap = partial(
-                guide_by_gradient, towards=[nearness], scale=scale, schedule=model.schedule, std=model.config.sigma_data
+                guide_by_gradient,
+                towards=[similarity],
+                scale=clip_scale,
+                schedule=model.schedule,
+                std=model.config.sigma_data,
             )
-            cond = model.encode([prompt if told else ""])
-            *_, last = model.sample(cond, [seed], settings, wrap=wrap if scale else None)
+            cond = model.encode([prompt if conditional else ""])
+            *_, last = model.sample(cond, [seed], settings, wrap=wrap if clip_scale else None)
             pictures.append(last.x0.float())
         return torch.cat(pictures).clamp(-1, 1)
 
     rows, captions = [], []
-    for name, told, guidance_scale, scale in (
-        ("told nothing", False, 1.0, 0.0),
-        ("told nothing, CLIP", False, 1.0, 2.0),
+    for name, conditional, guidance_scale, clip_scale in (
+        ("unconditional", False, 1.0, 0.0),
+        ("unconditional, CLIP", False, 1.0, 2.0),
         ("guidance 2", True, 2.0, 0.0),
         ("guidance 2, CLIP", True, 2.0, 0.3),
     ):
-        pictures = drawn(told, guidance_scale, scale)
+        pictures = draw(conditional, guidance_scale, clip_scale)
         with torch.no_grad():
             score = clip_score(clip.embed_pictures(pictures).numpy(), words.numpy())
         print(f"{name:20} CLIP score {score.value:5.1f}  ({score.low:.1f} to {score.high:.1f})", flush=True)
         rows += list(to_pixels(pictures).numpy())
         captions += [f"{thing}: {name}" for thing in THINGS]
-    order = (
-        np.arange(len(rows)).reshape(4, 2, 12).transpose(1, 0, 2).ravel()
-    )  # the four ways of a thing, one below another
-    save_png(
-        out, sheet([rows[i] for i in order], columns=12, captions=[captions[i] for i in order], background="checker")
-    )
+    # The four pictures of a prompt one below another.
+    order = np.arange(len(rows)).reshape(4, 2, 12).transpose(1, 0, 2).ravel()
+    page = sheet([rows[i] for i in order], columns=12, captions=[captions[i] for i in order], background="checker")
+    save_png(out, page)
 
 
 if __name__ == "__main__":

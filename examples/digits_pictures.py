@@ -1,10 +1,11 @@
-"""Pictures of a model of digits: a contact sheet, and sixteen digits emerging from noise.
+"""A model of handwritten digits: a contact sheet of 160 digits, and the sampling trace of sixteen.
 
-Run: python examples/digits_pictures.py runs/digits docs
+Writes OUT/digits.png and OUT/digits-trace.png.
+
+    python examples/digits_pictures.py runs/digits docs
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from unstir.data.digits import NAMES
@@ -13,20 +14,22 @@ from unstir.image.sheet import sheet
 from unstir.models.generative import final
 from unstir.weights.model_file import load_model
 
+SHOWN_STEPS = (0, 4, 8, 12, 15, 18, 20, 22)
+
 
 def main(run: Path, out: Path) -> None:
     loaded = load_model(run)
-    model = loaded.model
     prompts = [f"a handwritten {name}" for name in NAMES for _ in range(16)]
-    pictures = list(final(model.draw(prompts, range(len(prompts)), loaded.settings)))
+    pictures = list(final(loaded.model.draw(prompts, range(len(prompts)), loaded.settings)))
     save_png(out / "digits.png", sheet(pictures, columns=16, rows=list(NAMES), scale=4, gap=3))
 
     sixteen = [f"a handwritten {NAMES[i % 10]}" for i in range(16)]
-    frames = list(model.draw(sixteen, range(100, 116), replace(loaded.settings, steps=24)))
-    shown = [frames[i] for i in (0, 4, 8, 12, 15, 18, 20, 22)]
-    rows = [picture for frame in shown for picture in frame.state] + list(frames[-1].picture)
+    settings = loaded.settings.changed({"steps": 24})
+    frames = list(loaded.model.draw(sixteen, range(100, 116), settings))
+    shown = [frames[i] for i in SHOWN_STEPS]
+    pictures = [picture for frame in shown for picture in frame.state] + list(frames[-1].picture)
     labels = [f"t = {frame.t:.2f}" for frame in shown] + ["t = 0"]
-    save_png(out / "digits-trace.png", sheet(rows, columns=16, rows=labels, scale=4, gap=3))
+    save_png(out / "digits-trace.png", sheet(pictures, columns=16, rows=labels, scale=4, gap=3))
 
 
 if __name__ == "__main__":

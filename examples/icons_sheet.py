@@ -1,7 +1,8 @@
-"""The README's sheet: 24 concepts in six of the default model's styles, seed = place in the list, nothing chosen.
+"""The sheet of the README: 24 concepts in six styles of the default model, unselected.
 
-The concepts were written down before the model was trained (unstir/recipes/icons.py).
-Run: python examples/icons_sheet.py docs/icons.png
+The seed of a picture is its column. The concepts were chosen before the model was trained (unstir/recipes/icons.py).
+
+    python examples/icons_sheet.py docs/icons.png [MODEL]
 """
 
 import sys
@@ -21,7 +22,7 @@ def main(out: Path, model: Path = DEFAULT) -> None:
     pictures, captions = [], []
     for style in STYLES:
         prompts = [f"{concept}, {style}" for concept in CONCEPTS]
-        pictures += list(final(loaded.model.draw(prompts, range(len(prompts)), loaded.settings)))
+        pictures.extend(final(loaded.model.draw(prompts, range(len(prompts)), loaded.settings)))
         captions += prompts
     scale = max(1, 96 // loaded.model.shape[-1])
     save_png(out, sheet(pictures, columns=12, captions=captions, scale=scale, background="checker"))

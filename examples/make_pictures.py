@@ -1,7 +1,8 @@
-"""Make a folder of 200 captioned pictures to try `unstir train` on: eight things in eight colours, drawn by a program.
+"""Makes a folder of 200 captioned pictures to try `unstir train` on: eight objects in eight colours.
 
-One picture is broken and one has no caption, as in any folder of real pictures.
-Run: python examples/make_pictures.py pictures
+One picture is broken and one has no caption, as happens in folders of real pictures.
+
+    python examples/make_pictures.py pictures
 """
 
 import sys
@@ -82,7 +83,7 @@ THINGS: tuple[Callable[[Draw, str], None], ...] = (balloon, fish, mushroom, tree
 
 
 def picture(draw: Callable[[Draw, str], None], colour: str, rng: np.random.Generator) -> Image.Image:
-    """One thing on a transparent ground, a little turned, shifted and scaled. 64×64 RGBA."""
+    """One object on a transparent background, slightly rotated, shifted and scaled. 64×64 RGBA."""
     large = Image.new("RGBA", (SIDE, SIDE), (0, 0, 0, 0))
     draw(ImageDraw.Draw(large), colour)
     scale = rng.uniform(0.75, 0.95)
@@ -95,7 +96,7 @@ def picture(draw: Callable[[Draw, str], None], colour: str, rng: np.random.Gener
 
 
 def main(folder: Path, count: int = 200, seed: int = 0) -> None:
-    """Write the folder: count pictures as number.png + number.txt."""
+    """Write pictures as NUMBER.png and captions as NUMBER.txt. count: how many.  seed: of rotation, shift and scale."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     pairs = [(draw, colour) for draw in THINGS for colour in COLOURS]

@@ -1,4 +1,4 @@
-"""Many pictures of one model, in batches."""
+"""Drawing many pictures with one model, in batches."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,9 +19,10 @@ def draw_batches(
     settings: DiffusionSettings,
     wrap: Callable[[Denoiser], Denoiser] | None = None,
 ) -> Pixels:
-    """(N, S, S, C) uint8: picture i is of prompts[i] and seeds[i]; those of a batch are denoised together.
+    """Draw picture i with prompts[i] and seeds[i].
 
-    wrap: as of `Diffusion.sample`.
+    wrap: as in `Diffusion.sample`.
+    Returns (N, S, S, C) uint8.
     """
     parts = []
     for start in range(0, len(prompts), BATCH):

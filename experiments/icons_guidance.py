@@ -1,7 +1,7 @@
-"""Which guidance suits the default model: plain, within an interval of times, and away from a weaker version of itself.
+"""Guidance of the default model compared: classifier-free, within an interval of times, and autoguidance.
 
-The same prompts and seeds under every setting, half of them of training drawings, half of held-out ones. The weaker
-version (Karras et al. 2024) is the model with the matrices of its blocks rounded to three bits, or another model.
+All settings use the same prompts and seeds, half of training captions, half of held-out ones. The weaker model of
+autoguidance (Karras et al. 2024) is the model with the matrices of its blocks rounded to three bits, or another model.
 Run: python -m experiments.icons_guidance DATA [-n 150] [--weak MODEL]   (DATA: the shards of unstir/recipes/icons.py)
 Reached: see docs/log.md (2026-11-20).
 """
@@ -32,7 +32,7 @@ from unstir.settings import DiffusionSettings
 from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, load_clip, load_model
 
 COARSE = 3
-"""Each weight of the weaker version is one of 2 · COARSE + 1 values a row."""
+"""Each weight of the weaker model is one of 2 · COARSE + 1 values a row."""
 
 SETTINGS = (
     "1", "2", "3", "4", "5", "3 in 0 … 0.8", "3 in 0.2 … 1", "3 in 0.2 … 0.8", "5 in 0.2 … 0.8", "5 in 0.4 … 0.9",
@@ -42,7 +42,11 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class GuidanceSetting:
-    """scale, times: of classifier-free guidance.  away: of autoguidance, 1 is off."""
+    """One setting of guidance.
+
+    scale, times: of classifier-free guidance.
+    away: scale of autoguidance; 1 is off.
+    """
 
     scale: float = 1.0
     times: tuple[float, float] = (0.0, 1.0)
@@ -50,7 +54,7 @@ class GuidanceSetting:
 
     @classmethod
     def read(cls, text: str) -> "GuidanceSetting":
-        """A setting as it is written in SETTINGS."""
+        """A setting from its text, as in SETTINGS."""
         found = cls()
         for part in text.split(", "):
             match part.split():
@@ -61,7 +65,7 @@ class GuidanceSetting:
                 case [scale]:
                     found = replace(found, scale=float(scale))
                 case _:
-                    raise ValueError(f"{part!r} is no setting")
+                    raise ValueError(f"{part!r} is not a setting")
         return found
 
 
@@ -77,7 +81,7 @@ def coarse(model: Diffusion) -> Diffusion:
 
 
 def guided_denoiser(model: Diffusion, weak: Diffusion, setting: GuidanceSetting) -> Denoiser:
-    """Guided away from the empty caption, then from the weaker model, each as the setting says."""
+    """The denoiser with classifier-free guidance, then with autoguidance, as the setting says."""
     good = model.guided(DiffusionSettings(guidance_scale=setting.scale, interval=setting.times), exact=False)
     if setting.away == 1:
         return good
@@ -85,8 +89,14 @@ def guided_denoiser(model: Diffusion, weak: Diffusion, setting: GuidanceSetting)
 
 
 @dataclass(frozen=True)
-class PromptSet:
-    """captions: to be drawn.  all: among which each is looked for.  rows: of the captions in `all`.  real: vectors."""
+class SidePrompts:
+    """The prompts of one side, training or held out.
+
+    captions: the prompts.
+    everything: vectors of all captions to search among.
+    rows: of the prompts in `everything`.
+    real: vectors of real pictures.
+    """
 
     captions: list[str]
     everything: npt.NDArray[np.float32]
@@ -94,37 +104,43 @@ class PromptSet:
     real: npt.NDArray[np.float32]
 
 
-def prompt_set(pictures: Pictures, judge: ClipFeatures, rows: npt.NDArray[np.int64], count: int, of: int) -> PromptSet:
-    """`count` of the captions of these rows, in an order that depends on nothing; looked for among `of` captions."""
+def side_prompts(
+    pictures: Pictures, clip: ClipFeatures, rows: npt.NDArray[np.int64], count: int, candidates: int
+) -> SidePrompts:
+    """Prompts from the captions of these rows, in a fixed random order.
+
+    count: of the prompts.
+    candidates: number of captions to search among.
+    """
     captions = [pictures.captions[row][0] for row in np.random.default_rng(0).permutation(rows)]
-    distinct = list(dict.fromkeys(captions))[:of]
-    return PromptSet(
+    distinct = list(dict.fromkeys(captions))[:candidates]
+    return SidePrompts(
         distinct[:count],
-        judge.of_texts(distinct),
+        clip.of_texts(distinct),
         np.arange(count),
-        judge.of_pictures(pictures.pixels[np.random.default_rng(1).permutation(rows)[:of]]),
+        clip.of_pictures(pictures.pixels[np.random.default_rng(1).permutation(rows)[:candidates]]),
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Guidance of the default model.")
     parser.add_argument("data")
-    parser.add_argument("-n", type=int, default=150, help="captions of either kind")
+    parser.add_argument("-n", type=int, default=150, help="prompts from training captions, and from held-out ones")
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--model", type=Path, default=DEFAULT)
-    parser.add_argument("--weak", type=Path, help="a weaker model; left out: the model itself, rounded")
-    parser.add_argument("--settings", default="; ".join(SETTINGS), help="; between")
+    parser.add_argument("--weak", type=Path, help="a weaker model; default: the model itself, rounded")
+    parser.add_argument("--settings", default="; ".join(SETTINGS), help="separated by semicolons")
     arguments = parser.parse_args()
 
     loaded = load_model(arguments.model)
     model = loaded.model
     weak = load_model(arguments.weak).model if arguments.weak else coarse(model)
-    judge = ClipFeatures(load_clip(DEFAULT_CLIP))
+    clip = ClipFeatures(load_clip(DEFAULT_CLIP))
     pictures, _ = pack(open_source(arguments.data), model.shape[-1], model.shape[0])
     trained, held = split_cells(pictures.meta)
     trained = np.array([row for row in trained if not is_flag(pictures.meta[row])])
     sides = {
-        name: prompt_set(pictures, judge, rows, arguments.n, len(held))
+        name: side_prompts(pictures, clip, rows, arguments.n, len(held))
         for name, rows in (("seen", trained), ("held out", held))
     }
     print("| guidance | s a picture |" + "".join(f" {name}: score | R@1 | R@5 | KID |" for name in sides))
@@ -136,7 +152,7 @@ def main() -> None:
         for side in sides.values():
             seeds = range(len(side.captions))
             pixels = draw_batches(model, side.captions, seeds, settings, lambda _, denoise=denoise: denoise)  # type: ignore[misc]
-            made = judge.of_pictures(pixels)
+            made = clip.of_pictures(pixels)
             scores = 100 * (made * side.everything[side.rows]).sum(1)
             score = bootstrap_interval(lambda rows: float(rows.mean()), [scores], 1000, 0)
             before = text_ranks(made, side.everything, side.rows)

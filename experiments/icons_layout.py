@@ -1,8 +1,8 @@
-"""Where things lie, for a model that learned what they are: its reader of places is trained on captions alone.
+"""Training the layout predictor of the default model on captions alone; all other weights stay as they are.
 
-No picture is looked at, and nothing else of the model changes. Minutes on one core.
+Takes minutes on one core; the same command resumes a run that was stopped.
 Run: python -m experiments.icons_layout DATA RUN --out MODEL
-DATA: the shards of unstir/recipes/icons.py. It can be stopped.
+DATA: the shards of unstir/recipes/icons.py.
 Reached: see docs/log.md (2026-11-20).
 """
 
@@ -41,7 +41,7 @@ register(KIND, Training())
 
 
 class LayoutTraining(nn.Module):
-    """The reader of a model, alone, as something that can be trained."""
+    """A `Trainable` whose only part is the layout predictor of a model."""
 
     def __init__(self, model: Diffusion) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class LayoutTraining(nn.Module):
         return self.model
 
     def compile_loss(self) -> None:
-        """Nothing is worth it."""
+        """Do nothing: the network is too small for compilation to pay off."""
 
     def losses(self, batch: PlannedBatch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:  # noqa: ARG002
         yield (
@@ -71,7 +71,7 @@ class LayoutTraining(nn.Module):
 
 
 def with_layout_predictor(model: Diffusion) -> Diffusion:
-    """The same model with a new reader."""
+    """The same model with a new layout predictor."""
     new = Diffusion(replace(model.config, layout=LayoutConfig()), model.tokenizer)
     initialise(new, 0)
     copy_weights(new, model)
@@ -80,22 +80,24 @@ def with_layout_predictor(model: Diffusion) -> Diffusion:
 
 @torch.no_grad()
 def layout_accuracy(reader: LayoutTraining, planner: BatchPlanner, batches: int) -> tuple[float, float]:
-    """Of the tokens of scenes that were not trained on: how many are rightly taken to name a thing or not, and of those
-    that lie clearly in one half, how many are found there.
+    """Accuracy on the tokens of new scenes.
+
+    Returns the fraction correctly classified as naming a thing or not, and, for coordinates that are not near the
+    centre, the fraction predicted on the correct side of it.
     """
-    named, halves = [], []
+    names_right, sides_right = [], []
     for k in range(batches):
         batch = planner.at((10**6 + k) * planner.batch_size)
         found, where = reader.model.predict_layout(torch.from_numpy(batch.ids)), torch.from_numpy(batch.layout)
-        told, real = ~where.isnan().any(-1), torch.from_numpy(batch.ids) != 0
-        named.append(((found[..., 0] > 0) == told)[real])
-        apart = told[..., None] & ((where[..., :2] - 0.5).abs() > 0.1)
-        halves.append(((found[..., 1:3] > 0.5) == (where[..., :2] > 0.5))[apart])
-    return torch.cat(named).float().mean().item(), torch.cat(halves).float().mean().item()
+        names_thing, real = ~where.isnan().any(-1), torch.from_numpy(batch.ids) != 0
+        names_right.append(((found[..., 0] > 0) == names_thing)[real])
+        clear = names_thing[..., None] & ((where[..., :2] - 0.5).abs() > 0.1)
+        sides_right.append(((found[..., 1:3] > 0.5) == (where[..., :2] > 0.5))[clear])
+    return torch.cat(names_right).float().mean().item(), torch.cat(sides_right).float().mean().item()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Teach the default model where things lie, from words alone.")
+    parser = argparse.ArgumentParser(description="Train the layout predictor of the default model on captions.")
     parser.add_argument("data")
     parser.add_argument("run", type=Path)
     parser.add_argument("--model", type=Path, default=DEFAULT)
@@ -125,11 +127,13 @@ def main() -> None:
     for now in training_loop(run):
         if now.event == "log":
             print(f"{now.images_seen} of {now.images}: {now.loss:.4f}, {now.rate:.0f}/s, {now.seconds_left:.0f} s left")
-    with run.evaluating() as taught:
-        named, halves = layout_accuracy(taught, planner, 8)
-        print(f"rightly taken for a name or not: {named:.2%} of tokens; in the right half: {halves:.2%}")
+    with run.evaluating() as trained:
+        names_right, sides_right = layout_accuracy(trained, planner, 8)
+        print(f"accuracy: {names_right:.2%} of tokens (names a thing or not), {sides_right:.2%} of coordinates (side)")
         notes = {**loaded.notes, "words": known_words(icons(), pictures)}
-        save_model(arguments.out, taught.model, None, loaded.settings, notes, torch.int8, few_step_weights(loaded.path))
+        save_model(
+            arguments.out, trained.model, None, loaded.settings, notes, torch.int8, few_step_weights(loaded.path)
+        )
     print(arguments.out)
 
 

@@ -1,8 +1,8 @@
-"""How well the default model puts things together: counts, two things, relations, backgrounds, judged part by part.
+"""Composition by the default model: counts, two things, relations and backgrounds, checked part by part.
 
-Each scene is drawn by the model and, as the ceiling, painted from the real drawings. The picture is cut where the words
-say that one thing ends and the other begins, and each half is asked of CLIP: which of sixteen things is it? Counting is
-by connected pieces, colours by the corners. Misspelt words are mended first, as `unstir generate` mends them.
+Each scene is drawn by the model and, as the upper limit of the score, painted from real drawings. A picture of two
+things is cut in the middle, and a CLIP chooses among sixteen names for each half. Things are counted by connected
+components, backgrounds are read from the corners. Typos are corrected first, as by `unstir generate`.
 Run: python -m experiments.icons_skills DATA [-n 60]   (DATA: the shards of unstir/recipes/icons.py)
 """
 
@@ -28,17 +28,8 @@ from unstir.recipes.icons_data import annotated, split_cells
 from unstir.scenes.batches import drawings_of
 from unstir.scenes.compose import compose, scene_arrays
 from unstir.scenes.phrases import NUMBERS, misspelt, plural, with_article
-from unstir.scenes.planner import (
-    COLOURS,
-    COUNT_BOXES,
-    RELATIONS,
-    SIDE_BY_SIDE,
-    Drawing,
-    Placed,
-    Scene,
-    SceneMix,
-    ScenePlanner,
-)
+from unstir.scenes.planner import COLOURS, COUNT_BOXES, RELATIONS, SIDE_BY_SIDE, SceneMix, ScenePlanner
+from unstir.scenes.scene import Drawing, Placed, Scene
 from unstir.settings import DiffusionSettings
 from unstir.text.vocabulary import correct_spelling
 from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, load_clip, load_model
@@ -46,22 +37,27 @@ from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, load_clip, load_mod
 CHOICES = 16
 STYLES = ("fluent 3d", "fluent flat", "noto", "twemoji", "emojitwo")
 MIN_PIECE_AREA = 0.015
-"""Of the side squared: smaller pieces are parts and crumbs."""
+"""As a fraction of the picture; smaller connected components are not counted."""
 
 Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Task:
-    """skill: its name.  scene: what is asked and how it would be painted.  judge: whether a picture is right."""
+    """One prompt of a skill.
+
+    skill: its name.
+    scene: gives the caption, and the picture painted from real drawings.
+    check: (picture) -> whether it is right.
+    """
 
     skill: str
     scene: Scene
-    judge: Callable[[Pixels], bool]
+    check: Callable[[Pixels], bool]
 
 
 class SkillTest:
-    """Makes tasks from drawings, and judges with a CLIP."""
+    """Makes tasks from drawings, and checks pictures with a CLIP."""
 
     def __init__(self, drawings: Sequence[Drawing], clip: Clip, rng: np.random.Generator) -> None:
         self.drawings, self.clip, self.rng = drawings, clip, rng
@@ -75,10 +71,10 @@ class SkillTest:
         match skill.split():
             case ["single"]:
                 scene = Scene(f"{drawing.name}, {drawing.phrase}", (Placed(row, 1.0, 0.0, 0.0),), None)
-                return Task(skill, scene, lambda x: self.named(x, row))
+                return Task(skill, scene, lambda x: self.shows(x, row))
             case ["misspelt"]:
                 words = f"{misspelt(drawing.name, self.rng).upper()}, {drawing.phrase}"
-                return Task(skill, Scene(words, (Placed(row, 1.0, 0.0, 0.0),), None), lambda x: self.named(x, row))
+                return Task(skill, Scene(words, (Placed(row, 1.0, 0.0, 0.0),), None), lambda x: self.shows(x, row))
             case ["count", number]:
                 n = int(number)
                 placed = tuple(self.maker.put(row, box) for box in COUNT_BOXES[n][0])
@@ -101,8 +97,8 @@ class SkillTest:
         rows = (row, other) if first else (other, row)
         up = (1, -1) if stands else (0, 0)
         placed = tuple(self.maker.put(r, box, u) for r, box, u in zip(rows, boxes, up, strict=True))
-        across = "left" if skill in ("left", "right") else "above"
-        return Task(skill, Scene(words, placed, None), lambda x: self.pair(x, across, *rows))
+        axis = "left" if skill in ("left", "right") else "above"
+        return Task(skill, Scene(words, placed, None), lambda x: self.pair(x, axis, *rows))
 
     def _other(self, row: int) -> int:
         while True:
@@ -111,14 +107,18 @@ class SkillTest:
             if a.style == b.style and a.name != b.name:
                 return other
 
-    def pair(self, picture: Pixels, across: str, first: int, second: int) -> bool:
-        """Whether the first thing is in the left (or upper) half and the second in the other."""
-        half = len(picture) // 2
-        parts = (picture[:, :half], picture[:, half:]) if across == "left" else (picture[:half], picture[half:])
-        return self.named(parts[0], first) and self.named(parts[1], second)
+    def pair(self, picture: Pixels, axis: str, first: int, second: int) -> bool:
+        """Whether the first thing is in the left (or upper) half and the second in the other.
 
-    def named(self, picture: Pixels, row: int) -> bool:
-        """Whether CLIP takes what is drawn for this thing rather than for fifteen others of its style."""
+        axis: "left" or "above".
+        first, second: rows of the drawings.
+        """
+        half = len(picture) // 2
+        parts = (picture[:, :half], picture[:, half:]) if axis == "left" else (picture[:half], picture[half:])
+        return self.shows(parts[0], first) and self.shows(parts[1], second)
+
+    def shows(self, picture: Pixels, row: int) -> bool:
+        """Whether the CLIP prefers the name of this drawing to fifteen others of its style."""
         drawing = self.drawings[row]
         style = [i for i in self.things if self.drawings[i].style == drawing.style]
         step = max(1, len(style) // CHOICES)
@@ -134,7 +134,7 @@ class SkillTest:
 
 
 def cropped(picture: Pixels) -> Pixels | None:
-    """What is visible, cut out as a square with a margin; None where nothing is."""
+    """The visible part as a square with a margin; None where nothing is visible."""
     rows, columns = (np.flatnonzero((picture[..., 3] > 64).any(axis)) for axis in (1, 0))
     if not len(rows):
         return None
@@ -147,21 +147,21 @@ def cropped(picture: Pixels) -> Pixels | None:
 
 
 def sized(picture: Pixels, side: int) -> torch.Tensor:
-    """(1, 4, side, side) as models see it."""
+    """A picture at another size, as input of a model: (1, 4, side, side)."""
     x = to_model(torch.from_numpy(picture[None].copy()))
     out: torch.Tensor = torch.nn.functional.interpolate(x, (side, side), mode="bilinear", antialias=True)
     return out
 
 
 def pieces(picture: Pixels) -> int:
-    """How many separate things are drawn."""
+    """The number of connected components."""
     labels = components(picture[..., 3] > 96)
     areas = np.bincount(labels.ravel())[1:]
     return int((areas > MIN_PIECE_AREA * picture.shape[0] ** 2).sum())
 
 
 def background_colour(picture: Pixels) -> str:
-    """The colour in the corners by name; "" where they are transparent."""
+    """The name of the colour in the corners; "" where they are transparent."""
     corners = np.concatenate([picture[y, x].reshape(-1, 4) for y in (slice(0, 4), slice(-4, None)) for x in (slice(0, 4), slice(-4, None))])  # fmt: skip # noqa: E501
     if np.median(corners[:, 3]) < 200:
         return ""
@@ -170,7 +170,10 @@ def background_colour(picture: Pixels) -> str:
 
 
 def spellchecked(caption: str, known: Sequence[str]) -> str:
-    """What the command draws for this caption. known: the words that the model was told."""
+    """The caption with its typos corrected, as by the command.
+
+    known: the words of the training captions; (): no correction.
+    """
     return correct_spelling(caption, known)[0] if known else caption
 
 
@@ -186,7 +189,7 @@ def measure_skills(
     known: Sequence[str] = (),
     seed: int = 0,
 ) -> dict[str, tuple[Proportion, Proportion]]:
-    """For each skill the share that is right, of the model's pictures and of those painted from real drawings."""
+    """For each skill the fraction of right pictures, of the model's and of those painted from real drawings."""
     examiner = SkillTest(drawings_of(pictures), clip, np.random.default_rng(seed))
     tasks = [examiner.task(skill) for skill in SKILLS for _ in range(count)]
     captions = [spellchecked(task.scene.caption, known) for task in tasks]
@@ -196,7 +199,7 @@ def measure_skills(
     out = {}
     for skill in SKILLS:
         rows = [i for i, task in enumerate(tasks) if task.skill == skill]
-        right = [sum(tasks[i].judge(x[i]) for i in rows) for x in (made, real)]
+        right = [sum(tasks[i].check(x[i]) for i in rows) for x in (made, real)]
         out[skill] = (wilson_interval(right[0], len(rows)), wilson_interval(right[1], len(rows)))
     return out
 
@@ -207,8 +210,8 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=60)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--model", type=Path, default=DEFAULT)
-    parser.add_argument("--as-written", action="store_true", help="do not mend misspelt words")
-    parser.add_argument("--no-layout", action="store_true", help="patches heed no places")
+    parser.add_argument("--as-written", action="store_true", help="do not correct typos")
+    parser.add_argument("--no-layout", action="store_true", help="without the layout predictor")
     arguments = parser.parse_args()
     loaded = load_model(arguments.model, steps=arguments.steps)
     if arguments.no_layout:

@@ -1,7 +1,7 @@
-"""Four steps for the default model: a low-rank change learns to walk its guided paths in four strides.
+"""Few-step weights for the default model: a LoRA is trained to follow its guided trajectories in four steps.
 
 Run: python -m experiments.icons_step_distillation DATA RUN --out MODEL
-DATA: the shards of unstir/recipes/icons.py. Stopped, it continues where it was.
+DATA: the shards of unstir/recipes/icons.py. The same command resumes a run that was stopped.
 Reached: see docs/log.md (2026-11-20).
 """
 
@@ -22,7 +22,8 @@ from unstir.models.pixels import to_pixels
 from unstir.models.step_distillation import StepDistillation, TrajectorySegments
 from unstir.nn.lora import lora_weights
 from unstir.recipes.icons_data import annotated, split_cells, weight
-from unstir.scenes.planner import Drawing, SceneMix, ScenePlanner
+from unstir.scenes.planner import SceneMix, ScenePlanner
+from unstir.scenes.scene import Drawing
 from unstir.settings import DiffusionSettings
 from unstir.train.batches import BatchSource
 from unstir.train.config import TrainConfig
@@ -42,56 +43,57 @@ register(KIND, Training())
 
 
 def sampled_captions(data: str, fits: Callable[[str], bool], count: int, seed: int) -> list[str]:
-    """What is drawn: scenes as in training, as often as in training."""
+    """Captions of random scenes, distributed as in training."""
     metas = [annotated(entry.meta) for entry in open_source(data).entries]
     rows, _ = split_cells(metas)
     drawings = [_drawing(metas[row]) for row in rows]
-    maker = ScenePlanner(drawings, SceneMix(), fits)
+    planner = ScenePlanner(drawings, SceneMix(), fits)
     index = np.repeat(np.arange(len(drawings)), [weight(metas[row]) for row in rows])
     rng = np.random.default_rng(seed)
-    return [maker.scene(int(rng.choice(index)), rng).caption for _ in range(count)]
+    return [planner.scene(int(rng.choice(index)), rng).caption for _ in range(count)]
 
 
 def _drawing(meta: dict[str, object]) -> Drawing:
     name, tags = str(meta["name"]), meta.get("tags")
     synonyms = tuple(str(tag) for tag in tags if tag != name) if isinstance(tags, list) else ()
-    whole = (0.0, 0.0, 1.0, 1.0)  # where it is drawn: nothing is painted here
+    whole = (0.0, 0.0, 1.0, 1.0)  # the bounding box has no effect on captions
     return Drawing(
         name, synonyms, str(meta["phrase"]), str(meta["style"]), whole, bool(meta["thing"]), bool(meta["dark"])
     )
 
 
 @torch.no_grad()
-def teacher_trajectories(model: Diffusion, said: list[str], seeds: list[int]) -> torch.Tensor:
-    """(B, STRIDES + 1, C, S, S): where the teacher is at times 1, 3/4, 1/2, 1/4 and 0."""
-    marks = []
-    for step in model.sample(model.encode(said), seeds, TEACHER, exact=False):
+def teacher_trajectories(model: Diffusion, captions: list[str], seeds: list[int]) -> torch.Tensor:
+    """(B, STUDENT_STEPS + 1, C, S, S): the states of the teacher at times 1, 3/4, 1/2, 1/4 and 0."""
+    states = []
+    for step in model.sample(model.encode(captions), seeds, TEACHER, exact=False):
         if step.i % (TEACHER.steps // STUDENT_STEPS) == 0:
-            marks.append(step.xt.clone())
-    return torch.stack([*marks, step.x0], dim=1)
+            states.append(step.xt.clone())
+    return torch.stack([*states, step.x0], dim=1)
 
 
-def all_trajectories(model: Diffusion, said: list[str], folder: Path) -> torch.Tensor:
-    """The paths of all captions, float16; kept as files batch by batch, and read from them where they are there."""
+def all_trajectories(model: Diffusion, captions: list[str], folder: Path) -> torch.Tensor:
+    """The trajectories of all captions, float16. Each batch is saved to a file, and read from it the next time."""
     out = []
-    for start in range(0, len(said), BATCH):
+    for start in range(0, len(captions), BATCH):
         file = folder / f"{start:06d}.safetensors"
         if not file.exists():
-            seeds = list(range(10**6 + start, 10**6 + min(start + BATCH, len(said))))
-            made = {"paths": teacher_trajectories(model, said[start : start + BATCH], seeds).half().contiguous()}
+            seeds = list(range(10**6 + start, 10**6 + min(start + BATCH, len(captions))))
+            trajectories = teacher_trajectories(model, captions[start : start + BATCH], seeds)
+            made = {"trajectories": trajectories.half().contiguous()}
             write_atomic(file, lambda temporary, made=made: save_file(made, temporary))  # type: ignore[misc]
-            print(f"paths: {start + BATCH} of {len(said)}", flush=True)
-        out.append(load_file(file)["paths"])
+            print(f"trajectories: {start + BATCH} of {len(captions)}", flush=True)
+        out.append(load_file(file)["trajectories"])
     return torch.cat(out)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Teach the default model to draw in four steps.")
+    parser = argparse.ArgumentParser(description="Train few-step weights for the default model.")
     parser.add_argument("data")
     parser.add_argument("run", type=Path)
     parser.add_argument("--model", type=Path, default=DEFAULT)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--paths", type=int, default=768)
+    parser.add_argument("--trajectories", type=int, default=768)
     parser.add_argument("--passes", type=float, default=3.0)
     arguments = parser.parse_args()
     arguments.run.mkdir(parents=True, exist_ok=True)
@@ -102,26 +104,28 @@ def main() -> None:
     def fits(caption: str) -> bool:
         return bool(len(model.tokenizer.tokens(caption)) <= model.config.text.length)
 
-    said = sampled_captions(arguments.data, fits, arguments.paths, 100)
-    marks = all_trajectories(load_model(arguments.model).model, said, arguments.run / "paths")
-    ids, times = model.tokenize(said), torch.linspace(1, 0, STUDENT_STEPS + 1)
+    captions = sampled_captions(arguments.data, fits, arguments.trajectories, 100)
+    states = all_trajectories(load_model(arguments.model).model, captions, arguments.run / "trajectories")
+    ids, times = model.tokenize(captions), torch.linspace(1, 0, STUDENT_STEPS + 1)
 
-    images = int(len(marks) * STUDENT_STEPS * arguments.passes) // BATCH * BATCH
+    images = int(len(states) * STUDENT_STEPS * arguments.passes) // BATCH * BATCH
     config = TrainConfig(
         images=images, batch_size=BATCH, optimiser="adamw", adamw_lr=1e-3, warmup=20 * BATCH, cooldown=0.5,
         ema=0.1, log_every=20 * BATCH, save_every=20 * BATCH, sample_every=10**9,
     )  # fmt: skip
 
-    def strides(images_seen: int) -> TrajectorySegments:
-        rows = torch.from_numpy(order(len(marks) * STUDENT_STEPS, config.seed, images_seen, BATCH))
+    def next_batch(images_seen: int) -> TrajectorySegments:
+        rows = torch.from_numpy(order(len(states) * STUDENT_STEPS, config.seed, images_seen, BATCH))
         path, k = rows // STUDENT_STEPS, rows % STUDENT_STEPS
-        return TrajectorySegments(marks[path, k].float(), marks[path, k + 1].float(), times[k], times[k + 1], ids[path])
+        return TrajectorySegments(
+            states[path, k].float(), states[path, k + 1].float(), times[k], times[k + 1], ids[path]
+        )
 
-    ends = to_pixels(marks[:, -1].float()).numpy()
+    ends = to_pixels(states[:, -1].float()).numpy()
     pictures = Pictures(
-        ends, [(text or "nothing",) for text in said], [str(i) for i in range(len(said))], [{}] * len(said)
+        ends, [(text or "nothing",) for text in captions], [str(i) for i in range(len(captions))], [{}] * len(captions)
     )
-    run = Run(arguments.run, StepDistillation(model, RANK), pictures, config, BatchSource(strides), KIND)
+    run = Run(arguments.run, StepDistillation(model, RANK), pictures, config, BatchSource(next_batch), KIND)
     for progress in training_loop(run):
         print(
             f"{progress.images_seen} of {images}: {progress.loss:.5f}, {progress.seconds_left:.0f} s left", flush=True

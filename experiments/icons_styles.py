@@ -1,9 +1,9 @@
-"""A judge of style alone for the default model: a small convolutional network, independent of words and of CLIP.
+"""Does the default model draw the style that it is asked for? A small classifier of styles, independent of the CLIP.
 
-It is trained on the drawings that the model was trained on, and tried on the held-out ones: how often it knows the hand
-of a real drawing is the ceiling of what it can find in a drawn one.
+It is trained on the training drawings of the model. Its accuracy on real held-out drawings is the upper limit of what
+it can measure on drawn ones.
 Run: python -m experiments.icons_styles DATA RUN [-n 400]
-DATA: the shards of unstir/recipes/icons.py. Stopped, it continues where it was.
+DATA: the shards of unstir/recipes/icons.py. The same command resumes a run that was stopped.
 Reached: see docs/log.md (2026-11-20).
 """
 
@@ -46,14 +46,18 @@ register(KIND, Training())
 
 
 class StyleBatch(NamedTuple):
-    """x0: (B, 4, S, S) in [-1, 1].  style: (B,) int64."""
+    """A training batch.
+
+    x0: (B, 4, S, S) in [-1, 1].
+    style: (B,) int64.
+    """
 
     x0: Tensor
     style: Tensor
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside the identity."""
+    """Two convolutions with a residual connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -66,7 +70,7 @@ class ResidualBlock(nn.Module):
 
 
 class StyleClassifier(nn.Module):
-    """Pictures (B, 4, S, S) in [-1, 1] -> logits of styles, (B, styles). Something that can be trained."""
+    """A `Trainable`: pictures (B, 4, S, S) in [-1, 1] -> logits (B, styles)."""
 
     def __init__(self, styles: int) -> None:
         super().__init__()
@@ -95,7 +99,7 @@ class StyleClassifier(nn.Module):
         return self
 
     def compile_loss(self) -> None:
-        """Nothing is worth it."""
+        """Do nothing: the network is too small for compilation to pay off."""
 
     def losses(self, batch: StyleBatch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
         x = jitter(batch.x0, torch.rand(JITTER_PARAMETERS, len(batch.x0), generator=rng), (0.9, 1.1), 0.06, 3.0)
@@ -105,9 +109,12 @@ class StyleClassifier(nn.Module):
 
 
 @torch.no_grad()
-def guesses(judge: StyleClassifier, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """(N,) the style that each picture (N, S, S, 4) is taken for."""
-    parts = [judge(to_model(torch.from_numpy(np.array(pixels[k : k + 256])))) for k in range(0, len(pixels), 256)]
+def guesses(classifier: StyleClassifier, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """The predicted style of each picture, (N,).
+
+    pixels: (N, S, S, 4).
+    """
+    parts = [classifier(to_model(torch.from_numpy(np.array(pixels[k : k + 256])))) for k in range(0, len(pixels), 256)]
     found: npt.NDArray[np.int64] = torch.cat(parts).argmax(1).numpy()
     return found
 
@@ -115,18 +122,22 @@ def guesses(judge: StyleClassifier, pixels: npt.NDArray[np.uint8]) -> npt.NDArra
 def print_accuracy(
     names: Sequence[str], columns: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 ) -> None:
-    """Print the share of right guesses by style, and of all. columns: by name, (guessed, asked)."""
+    """Print the accuracy for each style, and overall.
+
+    names: of the styles.
+    columns: by name, (predicted, true).
+    """
     print("| style | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
     for k, name in enumerate(names):
         own = [got[asked == k] == k for got, asked in columns.values()]
         cells = [f"{one.mean():.0%} of {len(one)}" if len(one) else "" for one in own]
         print(f"| {name} | " + " | ".join(cells) + " |")
-    shares = [wilson_interval(int((got == asked).sum()), len(asked)) for got, asked in columns.values()]
-    print("| all | " + " | ".join(f"{one.value:.1%} ({one.low:.1%} – {one.high:.1%})" for one in shares) + " |")
+    overall = [wilson_interval(int((got == asked).sum()), len(asked)) for got, asked in columns.values()]
+    print("| all | " + " | ".join(f"{one.value:.1%} ({one.low:.1%} – {one.high:.1%})" for one in overall) + " |")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Judge the default model's sense of style.")
+    parser = argparse.ArgumentParser(description="Measure how often the default model draws the style asked for.")
     parser.add_argument("data")
     parser.add_argument("run", type=Path)
     parser.add_argument("-n", type=int, default=400, help="pictures to draw, half of them of held-out captions")
@@ -151,16 +162,16 @@ def main() -> None:
         x0 = to_model(torch.from_numpy(np.ascontiguousarray(pictures.pixels[rows])))
         return StyleBatch(x0, torch.from_numpy(style[rows]))
 
-    judge = StyleClassifier(len(names))
-    initialise(judge, 0)
+    classifier = StyleClassifier(len(names))
+    initialise(classifier, 0)
     nothing = Pictures(pictures.pixels[:1], pictures.captions[:1], pictures.keys[:1], pictures.meta[:1])
-    run = Run(arguments.run, judge, nothing, config, BatchSource(batch), KIND)
+    run = Run(arguments.run, classifier, nothing, config, BatchSource(batch), KIND)
     for now in training_loop(run):
         if now.event == "log":
             print(f"{now.images_seen} of {now.images}: {now.loss:.3f}, {now.rate:.0f}/s, {now.seconds_left:.0f} s left")
     columns = {}
-    with run.evaluating() as taught:
-        columns["real, held out"] = guesses(taught, pictures.pixels[held]), style[held]
+    with run.evaluating() as trained_model:
+        columns["real, held out"] = guesses(trained_model, pictures.pixels[held]), style[held]
         if arguments.n:
             loaded = load_model(arguments.model)
             settings = replace(loaded.settings, steps=arguments.steps)
@@ -168,8 +179,11 @@ def main() -> None:
                 asked = np.random.default_rng(0).permutation(rows)[: arguments.n // 2]
                 captions = [pictures.captions[row][0] for row in asked]
                 made = draw_batches(loaded.model, captions, range(len(asked)), settings)
-                columns[name] = guesses(taught, made), style[asked]
-                columns[name.replace("drawn", "the same, real")] = guesses(taught, pictures.pixels[asked]), style[asked]
+                columns[name] = guesses(trained_model, made), style[asked]
+                columns[name.replace("drawn", "the same, real")] = (
+                    guesses(trained_model, pictures.pixels[asked]),
+                    style[asked],
+                )
     print_accuracy(names, columns)
 
 

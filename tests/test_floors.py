@@ -1,4 +1,4 @@
-"""The plan of the house, held: which room may import which, and what may not be written anywhere."""
+"""Dependencies between packages, and what may not be written anywhere."""
 
 import ast
 import subprocess

@@ -9,17 +9,15 @@
 Importing the package costs nothing: torch is imported by the first call.
 """
 
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-# Both are packages of one docstring; below they learn to be called.
-import unstir.evaluate
-import unstir.train
-
 if TYPE_CHECKING:
+    from unstir.evaluation import evaluate as evaluate
     from unstir.interop.clip import LoadedClip
     from unstir.model import Model
+    from unstir.training import train as train
 
 __version__ = "0.2.0.dev0"
 
@@ -52,26 +50,8 @@ def load_clip(model: str | Path | None = None, *, device: str = "auto") -> "Load
     return load_any_clip(path, checked_device(device))
 
 
-class _Train(ModuleType):
-    """The package `unstir.train`, which can be called too."""
-
-    def __call__(self, data: str | Path, run: str | Path, **options: Any) -> "Model | LoadedClip":
-        """`unstir.training.train`."""
-        from unstir.training import train
-
-        return train(data, run, **options)
-
-
-class _Evaluate(ModuleType):
-    """The package `unstir.evaluate`, which can be called too."""
-
-    def __call__(self, model: str | Path, data: str | Path, **options: Any) -> dict[str, Any]:
-        """`unstir.evaluation.evaluate_model`."""
-        from unstir.evaluation import evaluate_model
-
-        report: dict[str, Any] = evaluate_model(model, data, **options)
-        return report
-
-
-unstir.train.__class__ = _Train
-unstir.evaluate.__class__ = _Evaluate
+def __getattr__(name: str) -> Any:
+    """The packages `unstir.train` and `unstir.evaluate`, which can be called; each is imported when it is used."""
+    if name in ("evaluate", "train"):
+        return import_module(f"unstir.{name}")
+    raise AttributeError(f"module 'unstir' has no attribute {name!r}")

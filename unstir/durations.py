@@ -1,4 +1,4 @@
-"""Times as people write them, "90s", "30m" or "2h", and as they read them."""
+"""Durations: reading "90s", "30m" or "2h", and writing them for messages."""
 
 import re
 
@@ -6,7 +6,7 @@ from unstir.errors import UserError
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of "90s", "30m" or "2h"; UserError for anything else, and for a number without its unit."""
+    """The seconds of "90s", "30m" or "2h". UserError for anything else, also for a number without a unit."""
     found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)([smh])", text.strip())
     seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
     if not 0 < seconds < float("inf"):
@@ -15,7 +15,10 @@ def parse_duration(text: str) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 45 s, 2 min 05 s, 35 min, 3 h 05 min."""
+    """A duration in words: 45 s, 2 min 05 s, 35 min, 3 h 05 min.
+
+    seconds: 0 or more.
+    """
     seconds = max(0, round(seconds))
     if seconds < 90:
         return f"{seconds} s"

@@ -1,8 +1,8 @@
-"""What goes wrong through no fault of the program."""
+"""The error for bad input."""
 
 
 class UserError(Exception):
-    """Bad input, told in one sentence: what is wrong and what to do about it.
+    """Bad input. The message is one sentence: what is wrong, and what to do.
 
-    The command line prints the message and leaves with exit code 2; a library caller catches it.
+    The command line prints it and ends with exit code 2.
     """

@@ -30,7 +30,7 @@ SHOWN = ("steps", "sampler", "guidance_scale")
 """Settings that a report always names, where the kind of model has them; others only where they are not the default."""
 
 
-def evaluate_model(
+def evaluate(
     model: str | Path,
     data: str | Path,
     *,
@@ -89,7 +89,7 @@ def measured(
     reporter: Reporter,
     settings: dict[str, Any],
 ) -> tuple[EvaluationReport, Path]:
-    """As `evaluate_model`: the report, and the folder that it was written to."""
+    """As `evaluate`: the report, and the folder that it was written to."""
     out = out or Path("evaluation") / _stem(model)
     cache = cache or out
     _check(n, seed, out, cache)

@@ -163,7 +163,7 @@ class Model:
     def _for(self, settings: dict[str, Any]) -> "Loaded[Any]":
         """With the few-step weights where so few steps are asked for and the file has some."""
         steps = settings.get("steps")
-        if not isinstance(steps, int) or steps > self._loaded.few_up_to:
+        if not isinstance(steps, int) or not 0 < steps <= self._loaded.few_up_to:
             return self._loaded
         if self._few is None:
             self._few = open_model(self.path, str(self._loaded.model.device), self._dtype, steps)

@@ -181,7 +181,7 @@ def test_the_clip_that_comes_with_unstir_knows_red_from_blue(call, tmp_path):
     [
         (["score", "--words", "x"], "give at least one picture"),
         (["score", "HERE/p000.png", "--words", " "], "--words needs a text"),
-        (["score", "HERE/p000.png", "--words", "caf\udce9"], "--words needs a text"),
+        (["score", "HERE/p000.png", "--words", "caf\udce9"], "--words is not valid Unicode"),
         (["score", "HERE/p000.png", "--words", "disc " * 40], "shorten it"),
         (["score", "HERE/p000.txt", "--words", "x"], "cannot be decoded"),
         (["score", "HERE/none.png", "--words", "x"], "check the spelling"),
@@ -215,7 +215,7 @@ def test_refusals(arguments, expected, refused, clip_file, photos, tmp_path):
 
 
 def test_a_drawing_model_is_refused(refused, model, photos):
-    assert "a Clip model is needed" in refused("clip", "search", photos, "--words", "x", "--model", model)
+    assert "a CLIP is needed" in refused("clip", "search", photos, "--words", "x", "--model", model)
 
 
 def test_a_pickle_is_refused(refused, photos, tmp_path):

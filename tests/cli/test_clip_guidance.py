@@ -204,7 +204,9 @@ def test_guidance_by_no_words(refused, model, clip, tmp_path):
 
 
 def test_a_clip_for_nothing(refused, model, clip, tmp_path):
-    assert "for --clip-guidance or --trace" in refused(*APPLE, "--clip", clip, "--model", model, "--out", tmp_path)
+    assert "only with --clip-guidance or --trace" in refused(
+        *APPLE, "--clip", clip, "--model", model, "--out", tmp_path
+    )
 
 
 def test_reproduce_tells_of_another_clip(refused, model, guided, tmp_path):

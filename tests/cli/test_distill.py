@@ -29,7 +29,7 @@ def tiny():
             DiTConfig(8, 3, patch=2, width=32, depth=1, heads=2, bottleneck=8, words=32),
             TextConfig(vocabulary=290, length=12, width=32, depth=1),
         ),
-        training_loop=TrainConfig(images=960, batch_size=8, warmup=16, log_every=240, sample_every=960, save_every=480),
+        train=TrainConfig(images=960, batch_size=8, warmup=16, log_every=240, sample_every=960, save_every=480),
         prompts=("a red disc", "a blue box"),
         settings=DiffusionSettings(steps=6, guidance_scale=1.5),
     )
@@ -40,7 +40,7 @@ def trained(photos, tmp_path_factory):
     """A run folder of a model that draws in six steps."""
     folder = tmp_path_factory.mktemp("trained") / "r"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipes, "table", lambda: {"tiny": tiny})
+        patch.setattr(recipes, "recipe_table", lambda: {"tiny": tiny})
         assert main(["train", str(photos), "--recipe", "tiny", "--run", str(folder)]) == 0
     return folder
 

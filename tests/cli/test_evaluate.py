@@ -6,8 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from unstir.cli import evaluate as command
-from unstir.cli.evaluate import _stage
+from unstir import evaluation
+from unstir.cli import progress
+from unstir.cli.progress import stage
 from unstir.evaluate.run import generation
 from unstir.models.clip import Clip, ClipConfig
 from unstir.nn.clip_text import ClipTextConfig
@@ -82,7 +83,7 @@ def test_stopped_and_continued(call, model, photos, tmp_path, monkeypatch):
 
         return once
 
-    monkeypatch.setattr(generation, "batch_drawer", stopping)
+    monkeypatch.setattr(evaluation, "batch_drawer", stopping)
     code, _, said = call(*arguments, "--out", tmp_path / "parts")
     assert code == 130
     assert "the same command resumes" in said
@@ -94,7 +95,7 @@ def test_stopped_and_continued(call, model, photos, tmp_path, monkeypatch):
 def test_the_notes_say_what_was_held_out(call, model, photos, tmp_path):
     loaded = load_model(model)
     path = tmp_path / "noted.safetensors"
-    save_model(path, loaded.model, sampling=loaded.sampling, notes={"held_out": ["p003", "p004", "nobody"]})
+    save_model(path, loaded.model, settings=loaded.settings, notes={"held_out": ["p003", "p004", "nobody"]})
     code, told, said = call("evaluate", path, photos, "--features", "raw", "-n", 6, "--out", tmp_path / "o", *FAST)
     assert code == 0
     assert told.splitlines()[0] == "noted on photos"
@@ -177,7 +178,7 @@ def test_a_damaged_cache_is_made_again(call, model, photos, tmp_path):
         (("--seed", -1), "--seed must be"),
         (("--steps", 0), "--steps must be 1 or more"),
         (("--guidance", "nan"), "--guidance must be a finite number"),
-        (("--sampler", "magic"), "there is no sampler 'magic'"),
+        (("--sampler", "magic"), "--sampler must be one of"),
         (("--steps", 20_000), "steps must be 1 to"),
         (("--device", "tpu"), "there is no device"),
         (("--features", "inception"), "features"),
@@ -196,7 +197,7 @@ def test_other_refusals(refused, model, photos, clip, tmp_path):
     assert "no folder or .tar" in refused("evaluate", model, tmp_path / "none", *raw)
     assert "has no transparency" in refused("evaluate", model, "digits", *raw)
     assert "leave out --held-out" in refused("evaluate", model, "shapes", *raw, "--held-out", tmp_path / "keys.txt")
-    assert "is a Clip model" in refused("evaluate", clip, photos, *raw)
+    assert "is a CLIP, which does not draw" in refused("evaluate", clip, photos, *raw)
     assert "is a Diffusion model" in refused("evaluate", model, photos, "--clip", model, "--out", tmp_path / "o")
     (tmp_path / "file").write_text("")
     assert "is a file" in refused("evaluate", model, photos, "--out", tmp_path / "file")
@@ -217,8 +218,8 @@ def test_one_picture_is_too_few(refused, model, photos, tmp_path):
 
 
 def test_a_line_now_and_then_where_there_is_no_terminal(capsys, monkeypatch):
-    monkeypatch.setattr(command, "_QUIET", 0.01)
-    with _stage("drawing", 100) as told:
+    monkeypatch.setattr(progress, "_QUIET", 0.01)
+    with stage("drawing", 100) as told:
         for done in (10, 20):
             time.sleep(0.02)
             told(done)

@@ -289,7 +289,7 @@ def test_reproduce_into_a_folder(refused, model, apple):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--sampler", "magic"), "--sampler must be one of ddim, ddpm"),
+        (("--sampler", "magic"), "--sampler must be one of blend, ddim, ddpm"),
         (("--steps", 0), "--steps must be 1 to 10000, got 0"),
         (("--steps", -3), "--steps must be 1 to 10000, got -3"),
         (("--steps", "many"), "--steps"),

@@ -56,7 +56,7 @@ def endless():
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Tiny recipes, a tiny size "s" and a small grid, so that the commands are tried and not the processor."""
-    monkeypatch.setattr(recipes, "table", lambda: {"tiny": tiny, "endless": endless})
+    monkeypatch.setattr(recipes, "recipe_table", lambda: {"tiny": tiny, "endless": endless})
     monkeypatch.setitem(auto_recipe.SIZES, "s", auto_recipe.NetworkSize((32, 32, 32), 32, 1, 16, 1e-3))
     prompts = auto_recipe.sample_prompts
     monkeypatch.setattr(auto_recipe, "sample_prompts", lambda pictures: prompts(pictures, 2))
@@ -67,7 +67,7 @@ def finished(photos, tmp_path_factory):
     """The folder of a finished run; to be copied, not changed."""
     folder = tmp_path_factory.mktemp("finished") / "r"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipes, "table", lambda: {"tiny": tiny})
+        patch.setattr(recipes, "recipe_table", lambda: {"tiny": tiny})
         assert main(["train", str(photos), "--recipe", "tiny", "--run", str(folder)]) == 0
     return folder
 
@@ -107,7 +107,7 @@ def test_fine_tuning(call, photos, finished, tmp_path):
 
 def test_fine_tuning_by_recipe(call, photos, finished, tmp_path, monkeypatch):
     none = tiny().with_train(images=8, adamw_lr=0.0, muon_lr=0.0)
-    monkeypatch.setattr(recipes, "table", lambda: {"none": lambda: none})
+    monkeypatch.setattr(recipes, "recipe_table", lambda: {"none": lambda: none})
     assert call("train", photos, "--recipe", "none", "--from", finished, "--run", tmp_path / "r")[0] == 0
     before, after = weights_of(finished), weights_of(tmp_path / "r")
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -131,13 +131,13 @@ def test_a_layout_predictor_is_kept(call, photos, finished, tmp_path):
 def test_what_cannot_be_fine_tuned(refused, photos, finished, tmp_path, monkeypatch):
     network = replace(tiny().model.network, width=64)
     wide = replace(tiny(), model=replace(tiny().model, network=network))
-    monkeypatch.setattr(recipes, "table", lambda: {"wide": lambda: wide, "clip": clip_digits})
+    monkeypatch.setattr(recipes, "recipe_table", lambda: {"wide": lambda: wide, "clip": clip_digits})
     train = ("train", photos, "--run", tmp_path / "r", "--from")
     assert "there is no model" in refused(*train, tmp_path / "nothing")
-    assert "leave out --size" in refused(*train, finished, "--size", "s")
-    assert "leave out --size and --kind" in refused(*train, finished, "--clip")
-    assert "its network or its text encoder is another one" in refused(*train, finished, "--recipe", "wide")
-    assert "trains no model that draws" in refused(*train, finished, "--recipe", "clip")
+    assert "omit --size" in refused(*train, finished, "--size", "s")
+    assert "omit --size and --kind" in refused(*train, finished, "--clip")
+    assert "the networks or the text encoders differ" in refused(*train, finished, "--recipe", "wide")
+    assert "trains a model that draws no pictures" in refused(*train, finished, "--recipe", "clip")
     folder = tmp_path / "wordy"
     shutil.copytree(photos, folder)
     caption = next(folder.glob("*.txt"))
@@ -150,7 +150,7 @@ def test_what_cannot_be_fine_tuned(refused, photos, finished, tmp_path, monkeypa
 @pytest.mark.parametrize("damage", ["gone", "another"])
 def test_a_run_whose_start_was_lost(refused, photos, finished, tmp_path, monkeypatch, damage):
     none = tiny().with_train(images=8)
-    monkeypatch.setattr(recipes, "table", lambda: {"none": lambda: none})
+    monkeypatch.setattr(recipes, "recipe_table", lambda: {"none": lambda: none})
     run = tmp_path / "r"
     assert main(["train", str(photos), "--recipe", "none", "--from", str(finished), "--run", str(run)]) == 0
     if damage == "gone":
@@ -172,7 +172,7 @@ def test_a_clip_scores_at_each_evaluation(call, refused, photos, tmp_path, monke
         train=replace(tiny().train, images=16, validation=0, best=""),
         model=replace(clip_digits().model, vision=VisionConfig(8, 3, patch=4, width=32, depth=1, heads=2)),
     )
-    monkeypatch.setattr(recipes, "table", lambda: {"tiny": tiny, "clip": lambda: clip})
+    monkeypatch.setattr(recipes, "recipe_table", lambda: {"tiny": tiny, "clip": lambda: clip})
     clip_run, run = tmp_path / "clip", tmp_path / "r"
     assert call("train", photos, "--recipe", "clip", "--run", clip_run)[0] == 0
     assert call("train", photos, "--recipe", "tiny", "--run", run, "--eval-clip", clip_run)[0] == 0
@@ -180,7 +180,7 @@ def test_a_clip_scores_at_each_evaluation(call, refused, photos, tmp_path, monke
     assert [line["images"] for line in evaluations] == [0, 40, 80, 96]
     assert len({line["CLIP score, real"] for line in evaluations}) == 1
     assert all(-100 <= line["CLIP score"] <= 100 and "KID" in line for line in evaluations)
-    assert "trains none that does" in refused("train", photos, "--run", clip_run, "--eval-clip", clip_run)
+    assert "the model of this run draws none" in refused("train", photos, "--run", clip_run, "--eval-clip", clip_run)
     assert "there is no model" in refused("train", photos, "--run", run, "--judge", tmp_path / "none"), (
         "the former name"
     )
@@ -349,7 +349,7 @@ def test_unknown_recipe(refused, photos, tmp_path):
 
 
 def test_a_recipe_that_wants_nothing_of_it(refused, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipes, "table", lambda: {"icons": lambda: replace(tiny(), wanted=lambda meta: False)})
+    monkeypatch.setattr(recipes, "recipe_table", lambda: {"icons": lambda: replace(tiny(), wanted=lambda meta: False)})
     assert "wants none of the 41" in refused("train", photos, "--recipe", "icons", "--run", tmp_path / "r")
 
 
@@ -534,7 +534,7 @@ def test_check_of_built_in_pictures_and_of_nothing(call, refused, tmp_path):
     assert "--data requires an argument" in refused("check")
 
 
-# The promise of --budget
+# --budget
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def endless():
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(recipes, "table", lambda: {"tiny": tiny, "endless": endless})
+    monkeypatch.setattr(recipes, "recipe_table", lambda: {"tiny": tiny, "endless": endless})
     monkeypatch.setitem(auto_clip_recipe.CLIP_SIZES, "s", auto_clip_recipe.ClipSize(32, 1, 32, 1, 16))
 
 
@@ -118,7 +118,7 @@ def test_sigterm_saves_like_ctrl_c(call, photos, tmp_path):
 
 def test_warnings_are_shown_once(call, photos, tmp_path, monkeypatch):
     config = replace(tiny().train, images=8 * 260, log_every=160, sample_every=10**6, adamw_lr=0.0, muon_lr=0.0)
-    monkeypatch.setattr(recipes, "table", lambda: {"idle": lambda: replace(tiny(), train=config)})
+    monkeypatch.setattr(recipes, "recipe_table", lambda: {"idle": lambda: replace(tiny(), train=config)})
     code, _, said = call("train", photos, "--recipe", "idle", "--run", tmp_path / "r")
     assert code == 0
     assert said.count("where chance is at") == 1

@@ -330,5 +330,5 @@ def test_levels_end_on_the_picture(name):
 
 def test_an_unknown_sampler_raises_and_tells_the_known():
     assert named_sampler("heun") is heun
-    with pytest.raises(ValueError, match="'plms'; there are: ddim"):
+    with pytest.raises(ValueError, match="'plms'; there are: blend, ddim"):
         named_sampler("plms")

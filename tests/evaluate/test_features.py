@@ -74,15 +74,15 @@ def test_what_is_kept_is_not_computed_again(clip, pixels, tmp_path, monkeypatch)
 
 
 def test_a_damaged_array_is_made_again(tmp_path):
-    shelf = ArrayCache(tmp_path / "new")
+    cache = ArrayCache(tmp_path / "new")
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    assert (shelf.get([b"a", b"b"], lambda: array) == array).all()
+    assert (cache.get([b"a", b"b"], lambda: array) == array).all()
     [path] = (tmp_path / "new").iterdir()
     for content in (b"", path.read_bytes()[:-3], b"nonsense"):
         path.write_bytes(content)
-        assert (shelf.get([b"a", b"b"], lambda: array) == array).all()
-        assert (shelf.get([b"a", b"b"], lambda: array + 1) == array).all()
-    assert (shelf.get([b"ab", b""], lambda: array + 1) == array + 1).all()
+        assert (cache.get([b"a", b"b"], lambda: array) == array).all()
+        assert (cache.get([b"a", b"b"], lambda: array + 1) == array).all()
+    assert (cache.get([b"ab", b""], lambda: array + 1) == array + 1).all()
 
 
 def test_a_caption_too_long_for_the_clip(clip):

@@ -19,7 +19,7 @@ from unstir.errors import UserError
 from unstir.evaluate.metrics.frechet_distance import frechet_distance
 from unstir.evaluate.report.curves import curve_svg
 from unstir.evaluate.report.document import row_of, write_report
-from unstir.evaluate.report.number_format import decimal_places, exact, rounded
+from unstir.evaluate.report.number_format import decimals_for, exact, rounded
 from unstir.evaluate.statistics.wilson import wilson_interval
 
 EVIL = "<script>alert('x')</script> & \"more\""
@@ -212,10 +212,10 @@ def test_what_is_shown_is_near_what_is_meant(value):
 
 
 def test_an_interval_says_how_many_decimals_count():
-    assert decimal_places(12.3456, [11.9, 12.8]) == 2
-    assert decimal_places(0.01234, [0.0101, 0.0146]) == 4
-    assert decimal_places(1234.5, [1100.0, 1400.0]) == 0
-    assert decimal_places(1.0, None) is decimal_places(1.0, [1.0, 1.0]) is decimal_places(None, [0.0, 1.0]) is None
+    assert decimals_for(12.3456, [11.9, 12.8]) == 2
+    assert decimals_for(0.01234, [0.0101, 0.0146]) == 4
+    assert decimals_for(1234.5, [1100.0, 1400.0]) == 0
+    assert decimals_for(1.0, None) is decimals_for(1.0, [1.0, 1.0]) is decimals_for(None, [0.0, 1.0]) is None
 
 
 # Curves

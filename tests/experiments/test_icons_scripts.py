@@ -45,11 +45,11 @@ def test_a_reader_learns_from_captions_alone(model, tmp_path):
     blind = layout_accuracy(reader, planner, 2)
     run = Run(tmp_path, reader, things(), config, BatchSource(planner.at), LAYOUT)
     list(training_loop(run))
-    with run.evaluating() as taught:
-        named, halves = layout_accuracy(taught, planner, 2)
-        assert halves > 0.9 > blind[1]
-        assert named > 0.97
-        after = dict(taught.model.named_parameters())
+    with run.evaluating() as trained:
+        names_right, sides_right = layout_accuracy(trained, planner, 2)
+        assert sides_right > 0.9 > blind[1]
+        assert names_right > 0.97
+        after = dict(trained.model.named_parameters())
     assert all(torch.equal(after[name], value) for name, value in before.items()), "nothing else has changed"
     assert {name for name in after if name not in before} == {n for n in after if n.startswith("layout.")}
 
@@ -80,7 +80,7 @@ def test_a_coarse_model_guides(model):
     assert torch.allclose(away, want.clamp(-1, 1), atol=1e-5)
 
 
-def test_the_judge_of_style_learns_and_tells(tmp_path, capsys):
+def test_the_classifier_of_styles_learns(tmp_path, capsys):
     rng = np.random.default_rng(0)
     pixels = np.zeros((40, 64, 64, 4), np.uint8)
     style = np.arange(40) % 2
@@ -89,15 +89,15 @@ def test_the_judge_of_style_learns_and_tells(tmp_path, capsys):
         picture[y - 12 : y + 12, x - 12 : x + 12] = (*rng.integers(0, 256, 3), 255)
         if hollow:
             picture[y - 9 : y + 9, x - 9 : x + 9] = 0
-    judge = StyleClassifier(2)
-    initialise(judge, 0)
+    classifier = StyleClassifier(2)
+    initialise(classifier, 0)
     config = TrainConfig(images=640, batch_size=16, muon_lr=0.01, adamw_lr=2e-3, warmup=64, sample_every=10**9)
 
     def batch(images_seen):
         rows = np.arange(images_seen, images_seen + 16) % 32
         return StyleBatch(to_model(torch.from_numpy(pixels[rows])), torch.from_numpy(style[rows]))
 
-    run = Run(tmp_path, judge, None, config, BatchSource(batch), STYLES)
+    run = Run(tmp_path, classifier, None, config, BatchSource(batch), STYLES)
     while run.images_seen < config.images:
         run.step()
     got = guesses(run.model, pixels[32:])
@@ -106,7 +106,7 @@ def test_the_judge_of_style_learns_and_tells(tmp_path, capsys):
     assert "| hollow | 100% of 4 |" in capsys.readouterr().out
 
 
-def test_captions_are_mended_as_the_command_mends_them():
+def test_typos_are_corrected_as_by_the_command():
     assert spellchecked("RED APLE, noto", ["red", "apple", "noto"]) == "RED apple, noto"
     assert spellchecked("RED APLE, noto", []) == "RED APLE, noto"
 
@@ -122,11 +122,11 @@ def test_batches_are_drawn_as_the_model_draws_them(model):
     assert not np.array_equal(other, pixels)
 
 
-def test_paths_are_the_teachers_steps_and_are_kept(model, tmp_path):
-    said = ["a red disc", "two red discs", "an orange disc"]
-    marks = all_trajectories(model, said, tmp_path)
-    assert marks.shape == (3, STUDENT_STEPS + 1, *model.shape)
-    steps = list(model.sample(model.encode(said), range(10**6, 10**6 + 3), TEACHER, exact=False))
+def test_trajectories_are_the_teachers_steps_and_are_saved(model, tmp_path):
+    captions = ["a red disc", "two red discs", "an orange disc"]
+    states = all_trajectories(model, captions, tmp_path)
+    assert states.shape == (3, STUDENT_STEPS + 1, *model.shape)
+    steps = list(model.sample(model.encode(captions), range(10**6, 10**6 + 3), TEACHER, exact=False))
     want = torch.stack([*(step.xt for step in steps[:: TEACHER.steps // STUDENT_STEPS]), steps[-1].x0], dim=1)
-    assert torch.equal(marks, want.half())
-    assert torch.equal(all_trajectories(None, said, tmp_path), marks)
+    assert torch.equal(states, want.half())
+    assert torch.equal(all_trajectories(None, captions, tmp_path), states)

@@ -1,4 +1,4 @@
-"""Step distillation: the target is the step solved for x0, and a low-rank change learns it."""
+"""Step distillation: the target is the step solved for x0, and a LoRA learns it."""
 
 import pytest
 import torch

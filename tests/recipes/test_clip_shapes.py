@@ -122,7 +122,7 @@ def test_attributes_ask_for_each_attribute(monkeypatch, without, wrong):
     )
     tallies = attributes(model, held)
     assert set(tallies) == {"colour", "form", "size", "count", "relation", "binding"}
-    assert {name for name, tally in tallies.items() if tally.share < 1} == wrong
+    assert {name for name, tally in tallies.items() if tally.accuracy < 1} == wrong
     assert tallies["colour"].asked == 40
     assert tallies["relation"].asked == 10
 
@@ -161,7 +161,7 @@ def test_words_are_embedded_once():
     assert words[["a", "b", "a"]].shape == (3, 2)
     words[["b", "c"]]
     assert asked == ["a", "b", "c"]
-    assert Tally(3, 4).share == 0.75
+    assert Tally(3, 4).accuracy == 0.75
 
 
 def test_recipes_by_name():

@@ -12,7 +12,8 @@ from unstir.models.process_group import ProcessGroup
 from unstir.scenes import batches
 from unstir.scenes.batches import BatchPlanner, SceneBatches, drawings_of
 from unstir.scenes.compose import compose, scene_arrays
-from unstir.scenes.planner import RELATIONS, NamedThing, Placed, Scene, SceneMix, ScenePlanner, drawn_box
+from unstir.scenes.planner import RELATIONS, SceneMix, ScenePlanner
+from unstir.scenes.scene import NamedThing, Placed, Scene, drawn_box
 from unstir.text.tokenizer import Tokenizer
 
 SIDE = 32
@@ -184,15 +185,15 @@ def test_what_words_name_lies_where_they_say(drawings):
         scene = maker.scene(seed % 3, np.random.default_rng(seed))
         words = scene.caption.split(" ")
         picture = painted(scene)
-        kinds.add((len(scene.placed), len(scene.told)))
-        for told in scene.told:
-            named = " ".join(words[told.first : told.end])
+        kinds.add((len(scene.placed), len(scene.named_things)))
+        for thing in scene.named_things:
+            named = " ".join(words[thing.first : thing.end])
             i = next((i for i, name in enumerate(COLOURS) if name.split()[0] in named), None)
             if i is None or scene.background is not None:  # misspelt, called by its synonym; or all is painted over
                 continue
             x, y, _ = middle_of(picture, i)
-            assert (x, y) == pytest.approx((told.x, told.y), abs=0.03), scene.caption
-            assert 0 < told.scale <= 1
+            assert (x, y) == pytest.approx((thing.x, thing.y), abs=0.03), scene.caption
+            assert 0 < thing.scale <= 1
     assert kinds >= {(1, 1), (2, 2), (2, 1), (3, 1), (4, 1)}
 
 

@@ -32,7 +32,7 @@ RECIPE = Recipe(
         DiTConfig(16, 4, patch=4, width=32, depth=1, heads=2, bottleneck=8, words=32),
         TextConfig(vocabulary=320, length=12, width=32, depth=1),
     ),
-    training_loop=TrainConfig(images=48, batch_size=8, warmup=16, log_every=8, sample_every=48, save_every=16),
+    train=TrainConfig(images=48, batch_size=8, warmup=16, log_every=8, sample_every=48, save_every=16),
     prompts=("two red discs",),
     settings=DiffusionSettings(steps=2),
     source=SceneSource(),
@@ -144,7 +144,7 @@ def test_the_mix_goes_through_the_run_file(tmp_path):
     values = json.loads((tmp_path / "run.json").read_text())
     values["source"]["kind"] = "films"
     (tmp_path / "run.json").write_text(json.dumps(values))
-    with pytest.raises(UserError, match="source of batches that this version does not have"):
+    with pytest.raises(UserError, match="this version does not have its source of batches"):
         read_run_file(tmp_path)
 
 

@@ -1,10 +1,12 @@
-"""The converter, on miniature clones in the layouts of the real repositories, with drawings of our own."""
+"""The converter, on miniature clones with the layouts of the real repositories and drawings of our own."""
 
 import io
 import json
 import re
+import shlex
 import sys
 import tarfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +17,7 @@ from tools.icons.convert import REPOSITORIES, convert, main
 from tools.icons.styles import STYLES
 from unstir.data.sources import open_source
 from unstir.errors import UserError
-from unstir.recipes.icons_data import split
+from unstir.recipes.icons_data import split_cells
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}"><rect width="{0}" height="{1}" fill="{2}"/></svg>'
 
@@ -88,7 +90,7 @@ def fluent_emoji(clone, name, unicode, group="Objects", keywords=(), default=Fal
 
 @pytest.fixture(autouse=True)
 def renderer(monkeypatch):
-    """A stand-in for resvg-py: fills the picture with the colour of the first rectangle."""
+    """A fake resvg-py: fills the picture with the colour of the first rectangle."""
 
     def svg_to_bytes(svg_string, width, height, skip_system_fonts):
         assert skip_system_fonts
@@ -358,7 +360,7 @@ def test_the_fluent_metadata_names_the_others_and_decides_first(tmp_path, lists)
 def test_the_recipe_can_split_what_is_written(tmp_path, lists):
     write(tmp_path / "clone" / "svg" / "emoji_u2764.svg", svg())
     entries, _ = converted(tmp_path, {"noto": tmp_path / "clone"}, **lists)
-    train, held = split([entry.meta for entry in entries.values()])
+    train, held = split_cells([entry.meta for entry in entries.values()])
     assert (len(train), len(held)) == (1, 0)
 
 
@@ -422,6 +424,14 @@ def test_the_command(tmp_path, lists, capsys):
     arguments = [str(out), "--noto", str(tmp_path / "noto"), "--emoji-test", str(lists["emoji_test"])]
     assert main([*arguments, "--annotations", *map(str, lists["annotations"])]) == 0
     assert capsys.readouterr().out == f"{out / 'noto.tar'}: 1 drawing(s)\n1 drawing(s) in 1 style(s)\n"
+
+
+def test_the_command_of_the_page_is_understood(tmp_path, capsys, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "icons.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (command,) = re.findall(r"^python -m tools\.icons\.convert (.*)", page, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(command)) == 2
+    assert "There is no folder clones/fluentui-emoji" in capsys.readouterr().err
 
 
 def test_every_style_has_a_repository_and_the_ids_are_unique():

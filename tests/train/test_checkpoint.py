@@ -66,7 +66,7 @@ def test_failing_write_leaves_the_old_one(tmp_path, monkeypatch, place):
     save_checkpoint(tmp_path, OLD)
     with monkeypatch.context() as patch:
         failing_at(place, patch)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(UserError, match="No space left on device"):
             save_checkpoint(tmp_path, NEW)
     assert same(load_checkpoint(tmp_path), OLD)
     assert [path.name for path in tmp_path.iterdir()] == [NAME]  # no half-written file either
@@ -78,7 +78,7 @@ def test_failing_write_leaves_the_old_one(tmp_path, monkeypatch, place):
 def test_failing_first_write_leaves_nothing(tmp_path, monkeypatch, place):
     with monkeypatch.context() as patch:
         failing_at(place, patch)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(UserError, match="No space left on device"):
             save_checkpoint(tmp_path, NEW)
     assert list(tmp_path.iterdir()) == []
     assert load_checkpoint(tmp_path) is None

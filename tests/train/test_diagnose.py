@@ -107,7 +107,7 @@ def test_healthy_runs_raise_no_alarm(lessons, tmp_path, kind):
     lines = [line for line in Log.lines(tmp_path) if "loss" in line]
     assert len(lines) == STEPS // 20
     assert all(line["chance"] > 0 for line in lines)
-    assert lines[-1]["loss"] < 0.6 * lines[-1]["blind"]
+    assert lines[-1]["loss"] < 0.6 * lines[-1]["chance"]
 
 
 def test_a_warning_is_given_once_also_when_a_run_is_continued(lessons, tmp_path):

@@ -7,12 +7,12 @@ import torch
 
 from unstir.errors import UserError
 from unstir.train.checkpoint import NAME
-from unstir.train.loop import train
+from unstir.train.loop import training_loop
 
 
 def test_a_checkpoint_that_finds_no_room(tiny, tiny_disk, tmp_path):
     whole = tiny(tmp_path / "whole")
-    list(train(whole))
+    list(training_loop(whole))
     folder = tiny_disk / "run"
     run = tiny(folder)
     for _ in range(5):
@@ -27,6 +27,6 @@ def test_a_checkpoint_that_finds_no_room(tiny, tiny_disk, tmp_path):
     assert (folder / NAME).read_bytes() == before
     filler.unlink()
     resumed = tiny(folder)
-    list(train(resumed))
+    list(training_loop(resumed))
     for name, value in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], value)

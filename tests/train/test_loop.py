@@ -228,7 +228,7 @@ def test_reports(tiny, tmp_path):
 def begun(run):
     RunFile(
         data="far/away/digits",
-        training_loop=run.config,
+        train=run.config,
         model=describe(run.model),
         notes={"name": "eight"},
         prompts=("a handwritten zero",),

@@ -135,7 +135,7 @@ def test_fine_tuning_goes_on_as_the_weights_were_trained(was):
 def test_what_cannot_be_fine_tuned():
     start = new_model(RECIPE, drawings())
     wide = replace(RECIPE.model, network=replace(RECIPE.model.network, width=64))
-    with pytest.raises(UserError, match="network or its text encoder is another one"):
+    with pytest.raises(UserError, match="networks or the text encoders differ"):
         model_from(replace(RECIPE, model=wide), drawings(), start)
     long = drawings()
     long.captions[0] = ("a caption of very many words that goes on and on and on and does not end",)

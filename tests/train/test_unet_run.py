@@ -19,7 +19,7 @@ def a_run(folder):
             UNetConfig(16, 3, widths=(16, 32), blocks=(1, 1), attend=(False, True), head=16, words=32, vector=32),
             TextConfig(vocabulary=300, length=12, width=32, depth=1),
         ),
-        training_loop=TrainConfig(images=640, batch_size=32, warmup=64, save_every=64, log_every=64),
+        train=TrainConfig(images=640, batch_size=32, warmup=64, save_every=64, log_every=64),
         prompts=("a handwritten zero",),
     )
     return run_of_recipe(recipe, digit_pictures(size=16).take(range(64)), folder)

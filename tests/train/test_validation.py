@@ -103,7 +103,7 @@ def test_something_must_be_left_to_learn(hundred, tmp_path):
     with pytest.raises(ValueError, match="none would be left"):
         next(training_loop(drawing(tmp_path, hundred, validation=100)))
     same = hundred.take([0] * 30)
-    with pytest.raises(ValueError, match="the rest shows the same"):
+    with pytest.raises(ValueError, match="the rest have the same pixels"):
         split(same, CONFIG)
 
 

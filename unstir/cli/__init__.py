@@ -13,7 +13,7 @@ app = App(
     help="Text-to-image models of your own: from a folder of captioned pictures to a model that draws.",
     version=__version__,
     help_epilogue="Begin with: unstir generate 'red apple, fluent 3d'",
-    suppress_keyboard_interrupt=False,  # main says a word about it
+    suppress_keyboard_interrupt=False,  # main prints a message
 )
 app.command("unstir.cli.generate:generate", name="generate", help="Generate pictures from a prompt.")
 app.command("unstir.cli.reproduce:reproduce", name="reproduce", help="Draw a picture again from what its file says.")

@@ -62,8 +62,10 @@ class ClipOptions:
 DEFAULTS = ClipOptions()
 
 
-@clip.command(help_epilogue="Example: unstir clip score one.png two.png --words 'a red fish' --words 'a blue fish'")
-def score(
+@clip.command(
+    name="score", help_epilogue="Example: unstir clip score one.png two.png --words 'a red fish' --words 'a blue fish'"
+)
+def score_pictures(
     *pictures: Path, words: Annotated[list[str], Parameter(negative="")], options: ClipOptions = DEFAULTS
 ) -> None:
     """Print the cosine similarity of every picture with every text.

@@ -1,4 +1,4 @@
-"""unstir distill: from a model that draws in many steps to one that draws in four."""
+"""unstir distill: distil a diffusion model to four steps."""
 
 import time
 from pathlib import Path
@@ -22,31 +22,31 @@ def distill(
     tensorboard: bool = False,
     eval_clip: Annotated[Path | None, Parameter(name=["--eval-clip", "--judge"])] = None,
 ) -> None:
-    """Distil a model to four steps without guidance, which draw what took it many steps with its own guidance.
+    """Distil a diffusion model to four steps, without guidance.
 
-    The same command continues a run that was stopped. Started by torchrun, its processes train one model together
-    (docs/distributed.md): torchrun --nproc-per-node 2 -m unstir -- distill DATA --from MODEL --run RUN
+    The same command resumes a run that was stopped. On several GPUs, start it with torchrun (docs/distributed.md):
+    torchrun --nproc-per-node 2 -m unstir -- distill DATA --from MODEL --run RUN
 
     Parameters
     ----------
     data
-        Captioned pictures like those that it was trained on, or a run folder: then the very same.
+        Captioned pictures like the training pictures of the model, or its run folder for the same pictures.
     model
-        The model to distil: a file, a run folder, or "icons" for the default model. It is copied; the original stays as
-        it is.
+        The model to distil: a file, a run folder, or "icons" for the default model. It is copied; the original is not
+        changed.
     run
         Folder of the new run.
     budget
-        How long the command may take: 90s, 30m, 2h.
+        Maximum duration of the command: 90s, 30m, 2h.
     seed
-        Of the order of the pictures, and the noise.
+        Seed of the order of the pictures, and the noise.
     device
         cpu, cuda, or auto.
     tensorboard
-        Write TensorBoard files beside the log.
+        Write TensorBoard files too.
     eval_clip
-        A CLIP, a model file, a run folder, or "icons" for the one that comes with unstir: at each evaluation it scores
-        a few pictures that the model draws, into the log.
+        A CLIP that scores a few drawn pictures at each evaluation; the scores are in the log. A model file, a run
+        folder, or "icons" for the one that comes with unstir.
     """
     seconds = parse_duration(budget)
     checked_seed(seed)

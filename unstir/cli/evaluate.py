@@ -1,4 +1,4 @@
-"""unstir evaluate: how good a model is, as a report."""
+"""unstir evaluate: measure a model and write a report."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -31,37 +31,37 @@ def evaluate(
 ) -> None:
     """Measure MODEL against the captioned pictures in DATA; writes report.json and report.html.
 
-    The generated pictures are saved in the folder: after Ctrl-C the same command resumes, with the same result.
-    Settings are the model's own unless they are given.
+    Generated pictures are saved in the folder of the report: after Ctrl-C the same command resumes, with the same
+    result. Default settings are those of the model.
 
     Parameters
     ----------
     model
         A model file, or the folder of a run.
     data
-        What the model was trained on, together with what was held out: a folder of captioned pictures, webdataset
-        shards (.tar), or the built-in sets "digits" and "shapes".
+        The training pictures together with the held-out ones: a folder of captioned pictures, webdataset shards (.tar),
+        or the built-in sets "digits" and "shapes".
     out
         Folder of the report. Default: evaluation/NAME-OF-THE-MODEL.
     n
         How many pictures to generate, half of them for held-out captions. At most a third of the captions are prompts.
     held_out
-        A text file that names what was held out, one a line: keys of pictures, or concept|family.
+        A text file that lists the held-out pictures, one a line: keys of pictures, or concept|family.
         Default: the list in the model file, if it has one.
     clip
         The CLIP to measure with, a model file or run folder. Default: the one for icons that comes with unstir.
     features
         What the distribution metrics are computed on: the CLIP's features, or raw pixels, which need no CLIP.
     seed
-        Of the choice of captions; picture i is drawn with seed + i.
+        Seed of the choice of captions; picture i is drawn with seed + i.
     likelihood
-        Also measure the bits per dimension of 64 real pictures of either side, which takes minutes.
+        Also measure the bits per dimension of 64 training and 64 held-out pictures, which takes minutes.
     cache
-        Folder of decoded pictures and their features, which evaluations of other models can share. Default: in --out.
+        Folder for decoded pictures and their features; evaluations of several models can share it. Default: in --out.
     device
         cpu, cuda, or auto.
     json
-        Print the report as JSON in place of the table.
+        Print the report as JSON instead of a table.
     """
     from unstir.evaluate.report.document import HTML_FILE, JSON_FILE
     from unstir.evaluate.report.text import report_lines

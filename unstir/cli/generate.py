@@ -1,4 +1,4 @@
-"""unstir generate: prompts to pictures."""
+"""unstir generate: draw pictures of a prompt."""
 
 import math
 import re
@@ -49,13 +49,13 @@ def generate(
     prompt
         What to draw, for example "red apple, fluent 3d".
     n
-        How many pictures. Picture i has seed + i; more than one get a sheet.png beside them.
+        How many pictures. Picture i has seed + i. With more than one, a contact sheet (sheet.png) is written too.
     seed
-        A whole number; the same prompt and seed give the same picture. Random by default, and in the file name.
+        A whole number; the same prompt and seed give the same picture. Default: random; it is in the file name.
     clip_guidance
-        How far CLIP moves every predicted picture towards the prompt, beside --guidance; 0 is off.
+        Scale of CLIP guidance, in addition to --guidance; 0 is off.
     clip
-        The CLIP for it, and for the curve of --trace. Default: the one that comes with unstir.
+        The CLIP for --clip-guidance and for the curve of --trace. Default: the one that comes with unstir.
     model
         A model file, or the folder of a run. Default: the icon model that comes with unstir.
     device
@@ -63,8 +63,7 @@ def generate(
     out
         Folder for the pictures.
     trace
-        Also write the sampling trace: a film strip of every step, as PNG and as an animation, with the CLIP score if a
-        CLIP fits.
+        Also write the sampling trace: every step in one PNG and as an animation, with the CLIP score if a CLIP fits.
     spellcheck
         Correct words of the prompt that look like typos, with a note.
     as_written
@@ -82,7 +81,7 @@ def generate(
         say(f"note: this model is still in training: {seen:,} of {planned:,} pictures seen")
     side = loaded.model.shape[-1]
     if chosen.get("size", side) != side:
-        say(f"note: this model was trained at {side} pixels; other sizes are drawn, but less well")
+        say(f"note: this model was trained at {side} pixels; other sizes give worse pictures")
     prompt = _spelling(prompt, chosen.get("negative", ""), loaded, spellcheck and not as_written)
     first = request_of(loaded, prompt, seed, **chosen)
     scorer = _scorer(loaded, prompt, clip, clip_guidance, trace)
@@ -97,7 +96,7 @@ def generate(
 def _draw(
     loaded: "Loaded[Any]", requests: list[Request], scorer: "ClipScorer | None", out: Path, trace: bool
 ) -> "list[NDArray[np.uint8]]":
-    """Draw and write every picture, one after the other."""
+    """Draw and write the pictures, one after the other."""
     from unstir.image.png import save_png
 
     score = scorer.score(requests[0].prompt) if scorer and trace else None
@@ -123,7 +122,10 @@ def _draw(
 
 
 def _spelling(prompt: str, negative: str, loaded: "Loaded[Any]", correct: bool) -> str:
-    """The prompt with its typos corrected, if asked for; notes on what was, and on words that training had not."""
+    """The prompt with its typos corrected; prints corrections, and words that were not in the training captions.
+
+    correct: whether to correct typos.
+    """
     known = loaded.notes.get("words") or words_of(f"{prompt} {negative}")
     if correct:
         prompt, corrected = correct_spelling(prompt, known)
@@ -135,7 +137,7 @@ def _spelling(prompt: str, negative: str, loaded: "Loaded[Any]", correct: bool) 
 
 
 def _check(n: int, clip_guidance: float, out: Path) -> None:
-    """Refuse before anything is loaded what no model can do."""
+    """Check the options before anything is loaded."""
     if n < 1:
         raise UserError(f"-n must be 1 or more, got {n}")
     if not math.isfinite(clip_guidance):
@@ -147,14 +149,14 @@ def _check(n: int, clip_guidance: float, out: Path) -> None:
 def _scorer(
     loaded: "Loaded[Any]", prompt: str, clip: Path | None, clip_guidance: float, trace: bool
 ) -> "ClipScorer | None":
-    """The CLIP that guides the picture or scores its steps; None where none is asked for.
+    """The CLIP for guidance or for the curve of the trace; None where neither is wanted.
 
-    Asked for by --trace alone it is an extra: where it does not fit, or the prompt does not, there is no curve.
+    With --trace alone the CLIP is optional: if it does not fit the model or the prompt, there is no curve.
     """
     if clip_guidance and not prompt.strip():
-        raise UserError("--clip-guidance follows the prompt, and it is empty; write what to draw")
+        raise UserError("--clip-guidance needs a prompt, and it is empty; write what to draw")
     if clip and not (clip_guidance or trace):
-        raise UserError("--clip is for --clip-guidance or --trace; give one of them with it")
+        raise UserError("--clip has an effect only with --clip-guidance or --trace; give one of them")
     if not (clip_guidance or trace):
         return None
     from unstir.clip_guidance import open_clip_scorer
@@ -170,14 +172,17 @@ def _scorer(
 
 
 def name_of(request: Request) -> str:
-    """Prompt and seed as the name of a file."""
+    """Prompt and seed as a file name without its ending."""
     words = re.sub(r"[^\w]+", "-", request.prompt.lower()).strip("-")[:60]
     short = words.encode()[:120].decode(errors="ignore")  # a name may have 255 bytes
     return f"{short or 'picture'}-{request.seed}"
 
 
 def free_path(out: Path, name: str, request: dict[str, Any], pixels: "NDArray[np.uint8]") -> Path:
-    """Where the picture goes: a free name, or the file of this very picture. Another one is never overwritten."""
+    """The path to write a picture to: a free name, or an existing file of the same picture and request.
+
+    Other files are never overwritten. UserError where no name is free.
+    """
     from unstir.image.png import load_pixels, read_request
 
     for number in range(1, 10_000):
@@ -190,7 +195,7 @@ def free_path(out: Path, name: str, request: dict[str, Any], pixels: "NDArray[np
                 return path
         except UserError:
             continue
-    raise UserError(f"{out} is full of pictures of this name; give another folder with --out")
+    raise UserError(f"{out} has too many pictures named {name}; give another folder with --out")
 
 
 def _write_sheet(out: Path, requests: list[Request], pictures: "list[NDArray[np.uint8]]") -> None:
@@ -199,10 +204,10 @@ def _write_sheet(out: Path, requests: list[Request], pictures: "list[NDArray[np.
 
     captions = [f"seed {request.seed}" for request in requests]
     scale = max(1, 96 // pictures[0].shape[0])
-    together = sheet(pictures, captions=captions, scale=scale, background="checker")
+    page = sheet(pictures, captions=captions, scale=scale, background="checker")
     contents = {"sheet": [request.values() for request in requests]}
-    path = free_path(out, "sheet", contents, together)
-    save_png(path, together, contents)
+    path = free_path(out, "sheet", contents, page)
+    save_png(path, page, contents)
     print(path)
 
 

@@ -1,4 +1,4 @@
-"""Progress on a terminal; plain lines where there is none."""
+"""Progress bars on a terminal; plain lines elsewhere."""
 
 import os
 import sys
@@ -10,13 +10,17 @@ from unstir.durations import duration
 
 
 class Bar:
-    """Called with how much is done and a few words. shown: whether anybody sees it."""
+    """A progress bar. Called with the amount done and a short text.
+
+    update: shows both; None: nothing is shown.
+    """
 
     def __init__(self, update: Callable[[float, str], None] | None = None) -> None:
         self._update = update
 
     @property
     def shown(self) -> bool:
+        """Whether there is a terminal to show the bar."""
         return self._update is not None
 
     def __call__(self, done: float, words: str = "") -> None:
@@ -26,7 +30,11 @@ class Bar:
 
 @contextmanager
 def bar(what: str, total: float) -> Iterator[Bar]:
-    """A progress bar with the time left on standard error; silent where that is no terminal."""
+    """A progress bar with the time left, on standard error; nothing where that is not a terminal.
+
+    what: a name for the work.
+    total: its amount, in any unit.
+    """
     if not (sys.stderr.isatty() and _speaks()):
         yield Bar()
         return
@@ -46,13 +54,13 @@ def bar(what: str, total: float) -> Iterator[Bar]:
 
 
 def say(text: str) -> None:
-    """One line for the reader, on standard error: standard output is for results."""
+    """Print a message on standard error; standard output is for results."""
     if _speaks():
         print(text, file=sys.stderr, flush=True)
 
 
 def _speaks() -> bool:
-    """Whether this is the only process, or the first of those that torchrun has started: the others keep silent."""
+    """Whether this process prints messages: it is the only one, or the first one of torchrun."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -61,7 +69,10 @@ _QUIET = 30.0  # seconds between two lines where no terminal shows a bar
 
 @contextmanager
 def stage(what: str, total: float) -> Iterator[Callable[[float], None]]:
-    """A bar with rate and time left, which is given how much is done; without a terminal, a line now and then."""
+    """A progress bar with rate and time left; without a terminal, a line every 30 seconds.
+
+    Yields a function that is called with the amount done.
+    """
     began = said = time.monotonic()
     with bar(what, total) as progress:
 

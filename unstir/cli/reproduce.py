@@ -1,4 +1,4 @@
-"""unstir reproduce: the same picture again, from what its file says."""
+"""unstir reproduce: draw a picture again from the request in its PNG file."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def reproduce(
     device: str = "auto",
     out: Path | None = None,
 ) -> None:
-    """Draw PICTURE again from the request in its file, and say whether every pixel is the same.
+    """Draw PICTURE again from the request in its file, and report whether every pixel is equal.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def reproduce(
     model
         The model it was made with. Default: the icon model that comes with unstir.
     clip
-        The CLIP that guided it, if one did. Default: the one that comes with unstir.
+        The CLIP of its CLIP guidance, if it has any. Default: the one that comes with unstir.
     device
         cpu, cuda, or auto.
     out

@@ -1,4 +1,4 @@
-"""Command-line options made from the table of settings: a new setting becomes an option by itself."""
+"""Command-line options generated from the settings: a new setting becomes an option automatically."""
 
 from dataclasses import field, fields, is_dataclass, make_dataclass
 from typing import Annotated, Any, get_type_hints
@@ -9,7 +9,7 @@ from unstir.settings import Setting, Settings
 
 
 def all_settings() -> dict[str, tuple[Any, Setting]]:
-    """Every setting of every kind of model: its type and what is known of it, by the name of its field."""
+    """Every setting of every kind of model: its type and its `Setting`, by the name of the field."""
     found: dict[str, tuple[Any, Setting]] = {}
     for kind in _kinds(Settings):
         hints = get_type_hints(kind)
@@ -23,9 +23,9 @@ def _kinds(parent: type[Settings]) -> list[type[Settings]]:
 
 
 def setting_options(*leave_out: str) -> type:
-    """A dataclass of options, one a setting, each None unless it is given: for a parameter of a command.
+    """A dataclass of options for a parameter of a command: one for each setting, None unless it is given.
 
-    leave_out: settings that the command has not.
+    leave_out: settings without an option.
     """
     made = []
     for name, (hint, known) in all_settings().items():
@@ -40,7 +40,7 @@ def setting_options(*leave_out: str) -> type:
         )
         made.append((name, Annotated[hint | None, parameter], field(default=None)))
     options = make_dataclass("SettingOptions", made, frozen=True)
-    options.__module__ = __name__  # cyclopts looks into no class of the module that make_dataclass names
+    options.__module__ = __name__  # with the module that make_dataclass sets, cyclopts does not find the fields
     return Parameter(name="*")(options)
 
 

@@ -1,4 +1,4 @@
-"""unstir train: from a folder of captioned pictures to a model, within a budget of time."""
+"""unstir train: train a model on captioned pictures within a time budget."""
 
 import time
 from pathlib import Path
@@ -27,9 +27,9 @@ def train(
     tensorboard: bool = False,
     eval_clip: Annotated[Path | None, Parameter(name=["--eval-clip", "--judge"])] = None,
 ) -> None:
-    """Train a model on DATA in the folder --run; the same command continues a run that was stopped.
+    """Train a model on DATA in the folder --run; the same command resumes a run that was stopped.
 
-    Started by torchrun, its processes train one model together (docs/distributed.md):
+    On several GPUs, start it with torchrun (docs/distributed.md):
     torchrun --nproc-per-node 2 -m unstir -- train DATA --run RUN
 
     Parameters
@@ -39,39 +39,38 @@ def train(
     run
         Folder of the run: checkpoint, samples, log, and the model for `unstir generate --model`.
     budget
-        How long the command may take: 90s, 30m (the default), 2h.
+        Maximum duration of the command: 90s, 30m (the default), 2h.
     kind
-        What to train: diffusion (the default) draws pictures from prompts; clip finds pictures by words.
+        What to train: diffusion (the default) draws pictures from prompts; clip compares pictures with texts.
     size
-        Size of the network; the budget decides by default.
+        Size of the network. Default: chosen by the budget.
     clip
         The same as --kind clip.
     recipe
-        A recipe by name instead of the automatic choice; it brings its own number of pictures.
+        The name of a recipe, instead of the automatic choice; it sets the number of pictures.
     start
-        Fine-tune a model, a file, a run folder, or "icons" for the default model: its network, size and words, and its
-        weights to begin with. It is copied; the original stays as it is.
+        The model to fine-tune: a file, a run folder, or "icons" for the default model. Network, picture size and
+        tokenizer are kept. The model is copied; the original is not changed.
     seed
-        Of the starting weights, the order of the pictures, and the noise.
+        Seed of the initial weights, the order of the pictures, and the noise.
     device
         cpu, cuda, or auto.
     tensorboard
-        Write TensorBoard files beside the log.
+        Write TensorBoard files too.
     eval_clip
-        A CLIP, a model file, a run folder, or "icons" for the one that comes with unstir: at each evaluation it scores
-        a few pictures that the model draws, into the log.
+        A CLIP that scores a few drawn pictures at each evaluation; the scores are in the log. A model file, a run
+        folder, or "icons" for the one that comes with unstir.
     """
     seconds = parse_duration("30m" if budget is None else budget)
     if clip and kind not in (None, "clip"):
-        raise UserError(f"--clip and --kind {kind} contradict each other; leave out one of them")
+        raise UserError(f"--clip and --kind {kind} contradict each other; omit one of them")
     kind = "clip" if clip else kind
     if recipe is not None and (budget is not None or size is not None or kind is not None):
         raise UserError(
-            "a --recipe brings its own kind, length and network; leave out --budget, --size, --kind and --clip, or the "
-            "recipe"
+            "--recipe sets the kind, the length and the network; omit --budget, --size, --kind and --clip, or --recipe"
         )
     if start is not None and (size is not None or kind is not None):
-        raise UserError("a model to fine-tune (--from) has its kind and size already; leave out --size and --kind")
+        raise UserError("--from sets the kind and the size; omit --size and --kind")
     checked_seed(seed)
     began = time.monotonic()
     chosen = checked_device(device)

@@ -1,4 +1,4 @@
-"""Training a run to its end or to Ctrl-C, and saying how it goes: what `train` and `distill` share."""
+"""Training a run and printing its progress, until its end or Ctrl-C: shared by `train` and `distill`."""
 
 import shlex
 import signal
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """Tells the terminal how a run begins (`train.begin.Reporter`)."""
+    """A reporter that prints to the terminal (`train.run_setup.Reporter`)."""
 
     def say(self, sentence: str) -> None:
         say(sentence)
@@ -33,11 +33,12 @@ def carry_on(
     tensorboard: bool = False,
     eval_clip: Path | None = None,
 ) -> None:
-    """Continue the run in this folder, or begin one there by `begin`, and train it. UserError for what cannot be.
+    """Resume the run in the folder, or begin it, and train it. UserError as `open_or_begin` and `train_run`.
 
-    command: continues the run.
+    begin: begins the run.
+    command: the command that resumes it, for messages.
     tensorboard: write TensorBoard files too.
-    eval_clip: a CLIP that scores what the model draws.
+    eval_clip: a CLIP that scores drawn pictures at each evaluation.
     """
     from unstir.train.distributed import is_first
     from unstir.train.session import clip_measure, exclusive_run, open_or_begin, train_run
@@ -61,7 +62,7 @@ def carry_on(
 
 
 def _conclude(run: "Run[Any]", run_file: "RunFile", command: str) -> None:
-    """Say where everything is, and what to do next."""
+    """Print where the model is, and a command to try it or to resume."""
     from unstir.train import run_folder
 
     if not run.schedule.finished(run.images_seen):
@@ -72,14 +73,14 @@ def _conclude(run: "Run[Any]", run_file: "RunFile", command: str) -> None:
         return
     say(f"done: {run.folder / run_folder.MODEL}")
     if (run.folder / run_folder.BEST).exists():
-        say(f"the weights with the {run.config.best}: {run.folder / run_folder.BEST}")
+        say(f"weights with the {run.config.best}: {run.folder / run_folder.BEST}")
     trial = _trial(run, run_file)
     if trial:
         say("try: " + shlex.join([*trial, "--model", str(run.folder)]))
 
 
 def _trial(run: "Run[Any]", run_file: "RunFile") -> list[str]:
-    """A command to try the model with; none for a CLIP of built-in pictures, which lie in no folder to search."""
+    """A command to try the model; none for a CLIP of built-in pictures, which are in no folder."""
     if run_file.prompts and run_file.settings is not None:
         return ["unstir", "generate", run_file.prompts[0]]
     if run.kind != "clip" or not Path(run_file.data).exists():
@@ -89,7 +90,7 @@ def _trial(run: "Run[Any]", run_file: "RunFile") -> list[str]:
 
 @contextmanager
 def _interrupted() -> Iterator[Callable[[], bool]]:
-    """A function that says whether Ctrl-C was pressed, or the process asked to end; a second Ctrl-C stops at once."""
+    """A function that returns whether Ctrl-C or SIGTERM was received; a second Ctrl-C stops at once."""
     pressed = False
 
     def press(signum: int, _frame: object) -> None:

@@ -140,7 +140,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def has_alpha(image: Image.Image) -> bool:
-    """Whether a decoded picture is really transparent: more than TRANSPARENT_SHARE of it below OPAQUE_ALPHA.
+    """Whether a decoded picture is really transparent: more than TRANSPARENT_FRACTION of it below OPAQUE_ALPHA.
 
     An icon is, with or without soft edges; a photograph with an alpha channel of 255, or with a few stray pixels
     below, is not.

@@ -1,4 +1,4 @@
-"""CLIP: pictures and words as vectors in one space, near to each other where they belong together."""
+"""CLIP: an encoder of pictures and one of texts into a shared space, trained by a contrastive loss."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,18 +18,22 @@ from unstir.nn.vision import VisionConfig, VisionTransformer
 from unstir.text.tokenizer import Tokenizer
 
 STARTS = {"softmax": (1 / 0.07, 0.0), "sigmoid": (10.0, -10.0)}
-"""For each loss the scale and bias that training starts with. Source: CLIP, section 2.5; SigLIP, section 3.2."""
+"""The initial scale and bias of each loss. Source: CLIP, section 2.5; SigLIP, section 3.2."""
 
 LARGEST_SCALE = 100.0
-"""Of the softmax loss, whose scale would otherwise grow until training is unstable. Source: CLIP, section 2.5."""
+"""The largest scale of the softmax loss; without a limit training becomes unstable. Source: CLIP, section 2.5."""
 
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """width: of the space that pictures and words share.  loss: "softmax" (CLIP) or "sigmoid" (SigLIP).
+    """The architecture and the loss.
 
-    scale, bias: of the cosines, to start with; None: as in the paper of the loss. The softmax loss has no bias.
-    augment: train on slightly moved, turned and resized pictures.
+    vision, text: the two encoders.
+    width: of the shared space.
+    loss: "softmax" (CLIP) or "sigmoid" (SigLIP).
+    scale, bias: initial factor and offset of the cosines; None: as in STARTS. The softmax loss has no bias.
+    augment: train on slightly shifted, rotated and scaled pictures.
+    ValueError for values out of range.
     """
 
     vision: VisionConfig
@@ -49,16 +53,17 @@ class ClipConfig:
         if self.loss not in STARTS:
             raise ValueError(f"there is no contrastive loss {self.loss!r}; there are: {', '.join(STARTS)}")
         if self.bias is not None and self.loss == "softmax":
-            raise ValueError("the softmax loss does not change with a bias, so it has none")
+            raise ValueError("the softmax loss has no bias; omit it, or use the sigmoid loss")
         if self.scale is not None and not self.scale > 0:
-            raise ValueError(f"cosines are scaled by a positive number, got {self.scale}")
+            raise ValueError(f"scale must be positive, got {self.scale}")
 
 
 class ClipBatch(NamedTuple):
-    """A batch, or this process's rows of it: b of B, and b = B where there is one process.
+    """This process's b rows of a batch of B; b = B where there is one process.
 
-    x0: (b, C, S, S) in [-1, 1].  ids: (b, L) tokens of the captions.  same: (B, B) bool, of the whole batch: whether
-    caption i is also true of picture j. Its diagonal is True.
+    x0: (b, C, S, S) in [-1, 1].
+    ids: (b, L) tokens of the captions.
+    same: (B, B) bool, of the whole batch: whether caption i is true of picture j. The diagonal is True.
     """
 
     x0: Tensor
@@ -67,7 +72,7 @@ class ClipBatch(NamedTuple):
 
 
 class Clip(nn.Module):
-    """Two encoders, each with a linear map into the shared space. Trainable by the one loop."""
+    """Two encoders, each with a linear map into the shared space; a `Trainable`."""
 
     def __init__(self, config: ClipConfig, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -96,7 +101,7 @@ class Clip(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """What cosines are multiplied by in the loss, (): the inverse of CLIP's temperature."""
+        """The factor of the cosines in the loss, (): the inverse of the temperature."""
         log_scale = self.log_scale.float()
         if self.config.loss == "softmax":
             log_scale = log_scale.clamp(max=math.log(LARGEST_SCALE))
@@ -118,8 +123,9 @@ class Clip(nn.Module):
 
     @torch.no_grad()
     def embed_words(self, texts: Sequence[str]) -> Tensor:
-        """(B, width) float32 unit vectors. Each text is encoded alone, so that its bits do not depend on the others;
-        thousands are faster by `embed_ids`.
+        """Vectors of texts, (B, width) float32 unit vectors.
+
+        Each text is encoded alone, so that its bits do not depend on the others; `embed_ids` is faster for many.
         """
         return torch.cat([self.embed_ids(self.tokenize([text])) for text in texts])
 
@@ -131,7 +137,7 @@ class Clip(nn.Module):
     # Training
 
     def parts(self) -> dict[str, nn.Module]:
-        """One loss trains all of it."""
+        """One part, the whole model."""
         return {"main": self}
 
     def exported(self) -> nn.Module:
@@ -139,9 +145,9 @@ class Clip(nn.Module):
         return self
 
     def compile_loss(self) -> None:
-        """Let torch compile both encoders: faster steps after a minute or so of waiting.
+        """Compile both encoders with torch.
 
-        What follows them is small, and talks to other processes, which the compiler would have to stop for.
+        The loss itself is not compiled: it is small, and communicates with other processes.
         """
         self.embedded = torch.compile(self.embedded)  # type: ignore[method-assign]
 
@@ -150,16 +156,19 @@ class Clip(nn.Module):
         return self.embed_pictures(x0), self.embed_ids(ids)
 
     def losses(self, batch: ClipBatch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
-        """("main", the loss of this process's rows). rng: alike in all processes, on the device of the pictures."""
+        """("main", the loss of this process's rows).
+
+        rng: in the same state in all processes, on the device of the pictures.
+        """
         if self.config.loss == "softmax":
             self._hold_scale()
         x0 = batch.x0
         if self.config.augment and self.training:
-            # Drawn for the whole batch: what happens to a picture does not depend on how many processes share it.
+            # Drawn for the whole batch: the augmentation does not depend on the number of processes.
             uniform = torch.rand(JITTER_PARAMETERS, len(batch.same), generator=rng, device=x0.device)
             x0 = jitter(x0, uniform[:, process_group().rows(len(batch.same))])
         pictures, captions = self.embedded(x0, batch.ids)
-        # Scaled by up to 100, cosines in bfloat16 would be off by whole tenths.
+        # Scaled by up to 100, cosines in bfloat16 would have errors of several tenths.
         with torch.autocast(x0.device.type, enabled=False):
             if self.config.loss == "softmax":
                 loss = softmax_loss(captions, pictures, batch.same, self.scale)
@@ -169,8 +178,8 @@ class Clip(nn.Module):
 
     @torch.no_grad()
     def _hold_scale(self) -> None:
-        """Put the scale back where the last step has left its range.
+        """Set the scale back if the last step has moved it above its limit.
 
-        A clamp alone has no gradient beyond its end: a scale that was once pushed over it would stay there for good.
+        The clamp in `scale` alone has no gradient above the limit: a scale there would stay there.
         """
         self.log_scale.clamp_(max=math.log(LARGEST_SCALE))

@@ -1,7 +1,6 @@
-"""What stands between pictures and the space that a model works in: pixels (the identity), or what a network learned.
+"""Codecs: from pictures to the space that a model works in, and back.
 
-A codec says how pictures go in and come out, and how a predicted x0 is kept within what there can be. Samplers know
-nothing of it.
+A codec encodes and decodes, and keeps a predicted x0 within the range of the latents. Samplers do not use it.
 """
 
 from typing import Protocol
@@ -16,7 +15,7 @@ from unstir.models.pixels import to_model, to_pixels
 
 
 class Codec(Protocol):
-    """Anything with these members; a module of torch where it has weights."""
+    """The interface of a codec; a torch module if it has weights."""
 
     def latent_shape(self, picture: tuple[int, int, int]) -> tuple[int, int, int]:
         """(channels, height, width) of the latent of one picture of this (channels, height, width)."""
@@ -27,7 +26,10 @@ class Codec(Protocol):
         ...
 
     def decode(self, latent: Tensor) -> Pixels:
-        """Latents (B, *latent_shape) -> uint8 (B, H, W, C), straight alpha."""
+        """Latents (B, *latent_shape) -> uint8 (B, H, W, C), straight alpha.
+
+        Each picture is a function of its own latent, to the bit, whatever else is in the batch.
+        """
         ...
 
     def bounded(self, denoise: Denoiser, threshold: float = 1.0) -> Denoiser:

@@ -1,4 +1,4 @@
-"""A model as a plain dictionary (for the header of its file) and back, for every kind in the table."""
+"""The description of a model, JSON values for the header of its file, and building the model from it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
@@ -16,18 +16,18 @@ from unstir.settings import Settings
 T = TypeVar("T")
 
 NETWORKS: dict[str, type] = {"dit": DiTConfig, "unet": UNetConfig}
-"""What a field that may hold one of several networks says in its `kind`."""
+"""The value of `kind` in a field that may hold one of several networks."""
 
 
 def describe(model: nn.Module) -> dict[str, Any]:
-    """Everything that `build` needs but the weights; JSON-able."""
+    """The description of a model: everything that `build` needs except the weights, as JSON values."""
     tokenizer = getattr(model, "tokenizer", None)
     known = {"kind": paradigm_of(model).name, "config": config_values(model.config)}
     return known if tokenizer is None else known | {"tokenizer": tokenizer.json}
 
 
 def described_kind(description: Mapping[str, Any]) -> Paradigm:
-    """The record of the kind of model that is described. ValueError where there is none."""
+    """The record of the kind of a described model. ValueError where there is none."""
     match description:
         case {"kind": str() as kind} if kind in names():
             return paradigm(kind)
@@ -37,7 +37,7 @@ def described_kind(description: Mapping[str, Any]) -> Paradigm:
 
 
 def build(description: Mapping[str, Any]) -> nn.Module:
-    """The model of a description, with weights not yet filled in. ValueError where it describes nothing we know."""
+    """The model of a description, its weights not initialised. ValueError for a description that makes no sense."""
     record = described_kind(description)
     match description:
         case {"config": dict() as config, "tokenizer": str() as tokenizer} if record.tokenizer is not None:
@@ -63,9 +63,9 @@ def settings_of(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
 
 
 def dataclass_from(kind: type[T], values: Mapping[str, Any]) -> T:
-    """A dataclass from nested dictionaries, lists as tuples, what `config_values` gave.
+    """A dataclass from nested dictionaries, as `config_values` returns them; lists become tuples.
 
-    ValueError names fields that it does not have or misses.
+    ValueError for unknown or missing fields.
     """
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     unknown = set(values) - known
@@ -84,7 +84,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _value(value: Any, hint: Any) -> Any:
-    """A value out of JSON as its field wants it."""
+    """A JSON value as the type of its field."""
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     if value is None and NoneType in options:
         return None

@@ -32,12 +32,15 @@ from unstir.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """Everything that the architecture and the loss depend on.
+    """The architecture and the loss.
 
-    schedule, prediction: names (see unstir.diffusion).  loss: the prediction in whose space the error is measured.
+    network: of the picture.
+    text: the text encoder.
+    schedule, prediction: names (`diffusion.schedule`, `diffusion.prediction`).
+    loss: the prediction in whose space the error is measured.
     sigma_data: standard deviation of the pictures in [-1, 1].
     t_mean, t_std: training times are sigmoid(N(t_mean, t_std²)); a higher mean trains more on noise.
-    layout: a reader that finds in the words where things lie (`nn.layout`), or None.
+    layout: the layout predictor (`nn.layout`), or None.
     """
 
     network: DiTConfig | UNetConfig
@@ -56,24 +59,25 @@ class DiffusionConfig:
         return self.network.channels, self.network.size, self.network.size
 
     def continued(self, start: "DiffusionConfig") -> "DiffusionConfig":
-        """This configuration for the weights of a model that has another one: what they mean is kept.
+        """This configuration adapted for fine-tuning: schedule, prediction and loss are those of the initial model.
 
-        ValueError where the networks differ.
+        start: the configuration of the initial model.
+        ValueError where the networks or text encoders differ.
         """
         text = replace(self.text, vocabulary=start.text.vocabulary, length=start.text.length)
         if (self.network, text) != (start.network, start.text):
-            raise ValueError("its network or its text encoder is another one")
+            raise ValueError("the networks or the text encoders differ")
         kept = {name: getattr(start, name) for name in ("text", "schedule", "prediction", "loss", "sigma_data")}
         return replace(self, **kept, layout=start.layout or self.layout)
 
 
 class Batch(NamedTuple):
-    """What one step trains on.
+    """A training batch.
 
     x0: (B, C, S, S), in [-1, 1] where they are pixels.
     ids: (B, L) tokens of the captions.
-    layout: (B, L, 3), where the thing lies that a token names: its centre x, y and its scale, as shares of the side;
-        NaN for tokens that name none. None where it is not known.
+    layout: (B, L, 3), for each token the centre x, y and the scale of the thing that it names, as fractions of the
+        side; NaN for tokens that name none. None where the layout is not known.
     """
 
     x0: Tensor
@@ -82,17 +86,24 @@ class Batch(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """What is random about one loss. t: (B,) times; eps: noise in the shape of x0."""
+    """The random numbers of one loss.
+
+    t: (B,) times.
+    eps: noise in the shape of x0.
+    """
 
     t: Tensor
     eps: Tensor
 
 
 LEVELS = 255
-"""Steps between the values that a number of a picture takes."""
+"""The number of steps between the smallest and the largest value of a pixel."""
 
 SMALLEST_SIGMA = 0.05
-"""The loss weight 1/b² is held constant below this noise level, or it would grow without bound (Li and He 2025)."""
+"""The loss weight 1/b² is held constant below this noise level; otherwise it would grow without bound.
+
+Source: Li and He 2025.
+"""
 
 
 class Diffusion(nn.Module):
@@ -136,29 +147,36 @@ class Diffusion(nn.Module):
         return self
 
     def compile_loss(self) -> None:
-        """Let torch compile the blocks: faster steps after some seconds of waiting.
+        """Compile each kind of block with torch.
 
-        Each kind of block once, not the whole network, whose compilation takes minutes: equal blocks share their code.
+        Compiling the whole network would take minutes; equal blocks share their code.
         """
         compile_blocks(self)
 
     def batch(self, pixels: Tensor, captions: Sequence[str]) -> Batch:
-        """uint8 (B, H, W, C), straight alpha, and their captions, on the model's device."""
+        """A batch on the model's device.
+
+        pixels: (B, H, W, C) uint8, straight alpha.
+        captions: B texts. Raises TooLong where one does not fit.
+        """
         return Batch(self.codec.encode(pixels.to(self.device)), self.tokenize(captions))
 
     def sample_times(self, x0: Tensor, rng: torch.Generator) -> Draw:
-        """Times and noise for this process's rows of a batch. rng: alike in all processes, on the device of x0."""
+        """Times and noise for this process's rows of a batch.
+
+        rng: in the same state in all processes, on the device of x0.
+        """
         group = process_group()
-        total = len(x0) * group.size  # for all: a picture's noise does not depend on how many share them
+        total = len(x0) * group.size  # of all processes: a picture's noise does not depend on their number
         mine = group.rows(total)
         t = self.time_distribution.sample(total, rng, mine)
         return Draw(t, torch.randn(total, *x0.shape[1:], generator=rng, device=x0.device)[mine])
 
     def losses(self, batch: Batch, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
-        """("main", the mean weighted error of x0): the squared error in the space of `config.loss`.
+        """("main", the mean squared error in the space of `config.loss`).
 
-        Where the batch knows the layout and the model predicts one: attention follows the true layout, and the error
-        of the predicted one is added.
+        If the batch has a layout and the model a layout predictor: attention uses the true layout, and the loss of the
+        predictor is added.
         """
         words = self.condition(batch)
         loss = self._error(batch.x0, words, *self.sample_times(batch.x0, rng)).mean()
@@ -167,7 +185,12 @@ class Diffusion(nn.Module):
         yield "main", loss
 
     def loss_at(self, batch: Batch, t: Tensor, eps: Tensor) -> Tensor:
-        """The loss of every picture at given times and noise, (B,)."""
+        """The loss of every picture at given times and noise.
+
+        t: (B,).
+        eps: noise in the shape of x0.
+        Returns (B,).
+        """
         return self._error(batch.x0, self.read(batch.ids), t, eps)
 
     def _error(self, real: Tensor, words: TextEncoding, t: Tensor, eps: Tensor) -> Tensor:
@@ -179,7 +202,7 @@ class Diffusion(nn.Module):
         return ((x0 - real) / b).square().flatten(1).mean(1)
 
     def predict_layout(self, ids: Tensor) -> Tensor:
-        """(B, L, 4): which tokens name a thing, and where it lies, as predicted (see `LayoutPredictor`)."""
+        """The predicted layout, (B, L, 4): which tokens name a thing, and its position (see `LayoutPredictor`)."""
         assert self.layout is not None
         mask = padding(ids != 0, self.layout.position.dtype)
         out: Tensor = self.layout(self.text.embed(ids).detach(), mask)
@@ -191,9 +214,9 @@ class Diffusion(nn.Module):
 
     @cached_property
     def trained_levels(self) -> tuple[float, float]:
-        """The range of logsnr in which training times lie, from their upper 0.6 % to their lower 0.02 %.
+        """The range of logsnr of training times, without their upper 0.6 % and lower 0.02 %.
 
-        At t = 1 itself, where sampling begins, logsnr is -inf and no training time ever was.
+        At t = 1, where sampling begins, logsnr is -inf; no training time has this value.
         """
         deviations = torch.tensor([2.5, -3.5], dtype=torch.float64, device="cpu")
         ends = logsnr(self.schedule, self.time_distribution.at(deviations))
@@ -203,12 +226,13 @@ class Diffusion(nn.Module):
     # Likelihood
 
     def bits_per_dim(self, batch: Batch, seeds: Sequence[int], steps: int = 100, bins: int = 256) -> Bound:
-        """An upper bound on the bits this model needs for each number of the pictures, given their words.
+        """An upper bound on the bits per dimension of the pictures, given their captions.
 
-        batch: pictures of `bins` values evenly spaced over [-1, 1].
+        batch: pictures with `bins` values evenly spaced over [-1, 1].
         seeds: one per picture, for the noise.
-        steps: levels of the chain, even in logsnr, down to the least noise that training saw (three deviations of its
-            times) but no less than half a bin; more make the bound tighter.
+        steps: levels of the chain, uniform in logsnr; more steps make the bound tighter. The lowest level is the lowest
+            noise of training (three standard deviations of its times), but at least half a bin.
+        bins: number of values of a pixel.
         """
         least = self.time_distribution.at(torch.tensor(-3.0, dtype=torch.float64))
         sigma_min = max((-logsnr(self.schedule, least) / 2).exp().item(), 1 / (bins - 1))
@@ -224,12 +248,12 @@ class Diffusion(nn.Module):
     def picture_bits(
         self, pixels: Tensor, captions: Sequence[str], seeds: Sequence[int], steps: int = 25
     ) -> Iterator[float]:
-        """An upper bound on the bits per dimension of each picture, as `LikelihoodModel` says.
+        """An upper bound on the bits per dimension of each picture; see `LikelihoodModel`.
 
-        steps: as of `bits_per_dim`. Of eight icons (2026-11-21) the bound is 3.258 bits with 10, 3.199 with 25, 3.184
-            with 50 and 3.178 with 100.
+        steps: as for `bits_per_dim`. For eight icons (2026-11-21) the bound is 3.258 bits with 10 steps, 3.199 with 25,
+            3.184 with 50 and 3.178 with 100.
         """
-        for row, caption in enumerate(captions):  # one at a time: a batch would only give the mean
+        for row, caption in enumerate(captions):  # one at a time: a batch gives only the mean
             batch = self.batch(pixels[row : row + 1], [caption])
             levels = ((batch.x0 + 1) * (LEVELS / 2)).round() * (2 / LEVELS) - 1
             yield self.bits_per_dim(batch._replace(x0=levels), [seeds[row]], steps=steps).total
@@ -247,18 +271,21 @@ class Diffusion(nn.Module):
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> TextEncoding:
-        """Conditioning by texts. Each is encoded alone, so that its vectors do not depend on its neighbours."""
+        """The conditioning of texts. Each is encoded alone, so that its bits do not depend on the others."""
         return TextEncoding.joined([self.read(self.tokenize([text])) for text in texts])
 
     def condition(self, batch: Batch) -> TextEncoding:
-        """The words of a batch, with its layout in place of the predicted one where it knows one."""
+        """The conditioning of a batch, with the true layout in place of the predicted one if the batch has it."""
         if self.layout is None or batch.layout is None:
             return self.read(batch.ids)
         words: TextEncoding = self.text(batch.ids)
         return words._replace(layout=batch.layout)
 
     def read(self, ids: Tensor) -> TextEncoding:
-        """Tokens (B, L) as conditioning: their vectors, and the predicted layout if the model predicts one."""
+        """The conditioning of tokens: their vectors, and the predicted layout if the model has a layout predictor.
+
+        ids: (B, L).
+        """
         words: TextEncoding = self.text(ids)
         if self.layout is None:
             return words
@@ -267,9 +294,9 @@ class Diffusion(nn.Module):
     # Drawing
 
     def guided(self, settings: DiffusionSettings, exact: bool = True) -> Denoiser:
-        """The denoiser of a request: classifier-free guidance, kept within the codec's range.
+        """The denoiser with classifier-free guidance, its predictions kept within the codec's range.
 
-        exact: evaluate picture by picture, so that no picture's bits depend on its neighbours.
+        exact: evaluate picture by picture, so that the bits of a picture do not depend on the others of a batch.
         """
         null = self.encode([settings.negative])
 
@@ -289,13 +316,15 @@ class Diffusion(nn.Module):
         exact: bool = True,
         wrap: Callable[[Denoiser], Denoiser] | None = None,
     ) -> Iterator[Step]:
-        """Denoise from pure noise, yielding every step; the last step's x0 are the pictures, in the codec's space.
+        """Denoise from pure noise, yielding every step; x0 of the last step is the result, in the codec's space.
 
-        cond: from `encode`, one row per seed. Picture i depends on its row of `cond`, on seeds[i] and on the settings;
-        with `exact`, on nothing else.
-        wrap: more guidance, put around all of `guided`: it gets the denoiser of the whole batch and returns one, which
-            must keep the pictures apart itself (`guide_by_gradient`, `inpaint`).
-        Raises ValueError at once for settings that do not fit together.
+        cond: from `encode`, one row per seed.
+        seeds: for the noise. Picture i depends on its row of `cond`, on seeds[i] and the settings.
+        settings: None: the defaults.
+        exact: picture i depends on nothing else.
+        wrap: further guidance around `guided`: gets the denoiser of the whole batch and returns another, whose pictures
+            must not depend on each other (`guide_by_gradient`, `inpaint`).
+        Raises ValueError, before the first step, for settings that do not fit together.
         """
         settings = settings or DiffusionSettings()
         if len(seeds) != len(cond.tokens):
@@ -327,7 +356,7 @@ class Diffusion(nn.Module):
         exact: bool = True,
         wrap: Callable[[Denoiser], Denoiser] | None = None,
     ) -> Iterator[Frame]:
-        """The pictures of these prompts, one frame a step. Arguments as of `sample`, errors as `GenerativeModel`."""
+        """Draw pictures, one frame a step. Arguments as in `sample`, errors as in `GenerativeModel.draw`."""
         settings = settings or DiffusionSettings()
         steps = self.sample(self.encode(prompts), seeds, settings, exact=exact, wrap=wrap)
 

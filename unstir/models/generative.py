@@ -1,4 +1,4 @@
-"""What training, evaluation, the command line and a server ask of a model, whichever kind it is."""
+"""The interface of models for training, evaluation, the command line and a server, the same for every kind."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -16,16 +16,14 @@ Pixels = NDArray[np.uint8]
 
 
 class Frame:
-    """One moment of drawing: a denoising step, a row of pixels, a code, whatever the kind of model goes by.
+    """One step of drawing: a denoising step, a row of pixels, a code, depending on the kind of model.
 
     i: 0 … total-1.
-    total: how many frames there are.
-    picture: (B, H, W, C) uint8, the pictures as far as they are known; in the last frame they are finished.
-    state: (B, H, W, C) uint8, what the model works on at this moment (for diffusion the noisy picture), or None.
+    total: number of frames.
+    picture: (B, H, W, C) uint8, the pictures predicted so far; in the last frame they are finished.
+    state: (B, H, W, C) uint8, what the model works on (for diffusion the noisy pictures), or None.
     t: time of a denoising step, 1 noise to 0 picture, or None.
-
-    picture and state may be given as functions, which are called when they are first asked for: whoever wants the last
-    frame alone pays for no other.
+    picture and state may be given as functions; they are called at the first access.
     """
 
     def __init__(
@@ -53,7 +51,7 @@ class NotFinite(ValueError):
 
 
 class Trainable(Protocol):
-    """Anything with these members can be trained by the one loop. A module of torch brings most of them."""
+    """The interface for training. A torch module has most of these members."""
 
     training: bool
 
@@ -71,7 +69,7 @@ class Trainable(Protocol):
     def zero_grad(self, set_to_none: bool = True) -> None: ...
 
     def compile_loss(self) -> None:
-        """Let torch compile the loss: faster steps after a minute or so of waiting."""
+        """Compile the loss with torch: faster steps, after about a minute of compilation."""
         ...
 
     def parts(self) -> Mapping[str, nn.Module]:
@@ -82,11 +80,11 @@ class Trainable(Protocol):
         ...
 
     def losses(self, batch: Any, rng: torch.Generator) -> Iterator[tuple[str, Tensor]]:
-        """(part, loss) pairs; the loop goes back through each and steps that part before it asks for the next."""
+        """(part, loss) pairs. The loop updates the part of each before it asks for the next."""
         ...
 
     def exported(self) -> nn.Module:
-        """The model whose weights make the model file: itself, or what is left without a critic or a teacher."""
+        """The model of the model file: itself, or without its critic or teacher."""
         ...
 
 
@@ -109,13 +107,13 @@ class GenerativeModel(Protocol):
     def draw(
         self, prompts: Sequence[str], seeds: Sequence[int], settings: Settings | None = None, *, exact: bool = True
     ) -> Iterator[Frame]:
-        """Pictures of these prompts, frame by frame; the last frame has the finished ones.
+        """Draw pictures frame by frame; the last frame has the finished ones.
 
-        prompts, seeds: of one length, B >= 1.
-        settings: of the kind that the model has; None: its defaults.
-        exact: True: picture i depends on prompts[i], seeds[i] and the settings, and on nothing else, to the bit.
-            False: all are computed together, several times faster; their last bits then depend on the batch.
-        Raises ValueError at once for settings that do not fit together, NotFinite where there is no picture.
+        prompts, seeds: of the same length B >= 1.
+        settings: of the model's kind; None: the defaults.
+        exact: True: the bits of picture i depend on prompts[i], seeds[i] and the settings only. False: all are computed
+            together, several times faster; their last bits then depend on the batch.
+        Raises ValueError, before the first frame, for settings that do not fit together; NotFinite for NaN or infinity.
         """
         ...
 

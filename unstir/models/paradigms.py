@@ -1,7 +1,7 @@
-"""The table of the kinds of model. Everything that depends on the kind of a model is looked up here.
+"""The table of paradigms: one record for each kind of model. Everything that depends on the kind is looked up here.
 
-The half that is about training is `train.kinds`. A new kind is one record: a line in `BUILT_IN`, or a call of
-`register` from outside of the package.
+`train.kinds` is the half of the table for training. A new kind is one record: a line in `BUILT_IN`, or a call of
+`register` from outside the package.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ class Paradigm:
     model: a class of torch module, made from (config, tokenizer), or from (config) where there is no tokenizer.
     config: the frozen dataclass of its configuration; `shape` gives (channels, side, side) of its pictures. A field
         `text` with `vocabulary` and `length` is filled in from the captions.
-    settings: what it can be asked for when it draws; None: it does not draw.
-    tokenizer: makes the tokenizer from the JSON that the model file holds; None: it reads no words.
+    settings: the dataclass of its settings for drawing; None: it does not draw.
+    tokenizer: makes the tokenizer from its JSON in the model file; None: it reads no text.
     clip_guidance: whether its `draw` takes `wrap`, a function around its denoiser.
     """
 
@@ -51,7 +51,7 @@ def _clip() -> Paradigm:
 
 
 BUILT_IN: dict[str, Callable[[], Paradigm]] = {"diffusion": _diffusion, "clip": _clip}
-"""Each is imported when it is first asked for."""
+"""Each is imported at its first use."""
 
 _known: dict[str, Paradigm] = {}
 
@@ -64,7 +64,7 @@ def register(record: Paradigm) -> None:
 
 
 def names() -> tuple[str, ...]:
-    """Every kind of model that there is."""
+    """The names of all kinds of model."""
     return tuple(dict.fromkeys([*BUILT_IN, *_known]))
 
 
@@ -78,17 +78,17 @@ def paradigm(name: str) -> Paradigm:
 
 
 def paradigm_of(model: nn.Module) -> Paradigm:
-    """The record of a model's kind. ValueError where it is of none."""
+    """The record of a model's kind. ValueError where there is none."""
     return _first(lambda record: type(model) is record.model, f"a {type(model).__name__}")
 
 
 def paradigm_of_config(config: object) -> Paradigm:
-    """The record of the kind of model that a configuration is of. ValueError where there is none."""
+    """The record of the kind of model that a configuration is for. ValueError where there is none."""
     return _first(lambda record: type(config) is record.config, f"a {type(config).__name__}")
 
 
 def _first(fits: Callable[[Paradigm], bool], what: str) -> Paradigm:
-    # Those that were asked for before come first: no other is imported without need.
+    # Records in use come first, so that no other is imported needlessly.
     for name in dict.fromkeys([*_known, *BUILT_IN]):
         if fits(paradigm(name)):
             return paradigm(name)

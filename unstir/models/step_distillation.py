@@ -44,14 +44,14 @@ def x0_target(xt: Tensor, xs: Tensor, t: Tensor, s: Tensor, schedule: NoiseSched
 
 
 class StepDistillation(nn.Module):
-    """A model whose network gets a low-rank change (LoRA) that learns the large steps.
+    """A model whose network gets a LoRA that learns the large steps.
 
     The teacher's trajectory is guided, so the student learns guidance with it. All other weights stay as they are, so
-    one file can hold the model for many steps and the change for few.
+    one file can hold the model for many steps and the LoRA for few.
 
     model: the student; it begins as the teacher.
-    rank: of the change.
-    trainable: the parameters of the change.
+    rank: of the LoRA.
+    trainable: the parameters of the LoRA.
     """
 
     def __init__(self, model: Diffusion, rank: int = 16) -> None:
@@ -64,11 +64,11 @@ class StepDistillation(nn.Module):
         return self.model.device
 
     def parts(self) -> dict[str, nn.Module]:
-        """Only the low-rank change has gradients."""
+        """Only the LoRA has gradients."""
         return {"main": self.model.network}
 
     def exported(self) -> nn.Module:
-        """The model that is trained, with its low-rank change in place."""
+        """The model that is trained, with its LoRA."""
         return self.model
 
     def compile_loss(self) -> None:

@@ -1,4 +1,4 @@
-"""What CLIP vectors are used for without further training: search, classification, and text directions.
+"""Uses of CLIP vectors without further training: search, classification, and text directions.
 
 Vectors have length one, in rows of (…, width) tensors, as `Clip.embed_pictures` and `Clip.embed_words` return them.
 """

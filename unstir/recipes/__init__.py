@@ -1,7 +1,7 @@
-"""Training runs as Python functions that return their configuration, with the figures they reached.
+"""Recipes: Python functions that return the configuration of a training run, with the results that it reached.
 
-A recipe NAME is the function NAME in the file unstir/recipes/NAME.py, with _ for -. A file that holds no such function
-is no recipe.
+The recipe NAME is the function NAME in unstir/recipes/NAME.py, with _ for -. Files without such a function are not
+recipes.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from unstir.train.recipe import Recipe
 
 
 def recipe_table() -> Mapping[str, Callable[[], Recipe]]:
-    """Every recipe by name."""
+    """All recipes by name."""
     found = {}
     for module in iter_modules(__path__):
         function = getattr(import_module(f"{__name__}.{module.name}"), module.name, None)
@@ -23,7 +23,7 @@ def recipe_table() -> Mapping[str, Callable[[], Recipe]]:
 
 
 def named_recipe(name: str) -> Recipe:
-    """The recipe of this name; UserError lists them if there is none."""
+    """The recipe of this name. UserError with a list of the names where there is none."""
     known = recipe_table()
     if name not in known:
         raise UserError(f"there is no recipe {name!r}; there are: {', '.join(known)}")

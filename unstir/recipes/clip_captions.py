@@ -1,7 +1,7 @@
-"""Everything true that may be said of a picture of shapes, decided from the picture itself by the exact checker.
+"""All true captions of a picture of shapes, from the things that the exact checker detects in it.
 
-A caption tells of every thing there is, but may leave out what they are like: "a small red circle", "a red circle",
-"a small circle", "a circle". Two things may be told from either side, by how they stand, or only as a pair.
+A caption names every thing, but may omit attributes: "a small red circle", "a red circle", "a small circle",
+"a circle". Two things may be named in either order, with their relation or with "and".
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,11 +16,14 @@ SIDE = 32
 """Pixels at which pictures are read."""
 
 Described = tuple[str | None, str | None, str]
-"""Size and colour, where they are said, and form."""
+"""Size and colour, None where they are omitted, and form."""
 
 
 def true_captions(found: Sequence[DetectedThing]) -> tuple[str, ...]:
-    """All of them, those that say most first. found: by `shapes_check.detect_things`, one to four things."""
+    """All true captions, the longest first.
+
+    found: one to four things, by `shapes_check.detect_things`.
+    """
     ways = [_phrase(alike, len(found)) for alike in _described(found)]
     if len(found) == 2:
         ways += [words for first, second in permutations(found) for words in _pairs(first, second)]
@@ -28,7 +31,7 @@ def true_captions(found: Sequence[DetectedThing]) -> tuple[str, ...]:
 
 
 def _described(found: Sequence[DetectedThing]) -> Iterator[Described]:
-    """What is true of each of these things, if they have one form in common: at most four ways."""
+    """At most four descriptions that are true of all these things; none if their forms differ."""
     sizes, colours, forms = ({getattr(thing, name) for thing in found} for name in ("size", "colour", "form"))
     if len(forms) > 1:
         return
@@ -38,7 +41,7 @@ def _described(found: Sequence[DetectedThing]) -> Iterator[Described]:
 
 
 def _pairs(first: DetectedThing, second: DetectedThing) -> Iterator[str]:
-    """The first thing and the second, by words that do not both fit one of them, and how they stand."""
+    """Captions of two things whose descriptions differ, with their relation and with "and"."""
     for one, other in product(_described([first]), _described([second])):
         if any(a is not None and b is not None and a != b for a, b in zip(one, other, strict=True)):
             for relation in ("and", relation_of(first, second)):
@@ -46,7 +49,7 @@ def _pairs(first: DetectedThing, second: DetectedThing) -> Iterator[str]:
 
 
 def relation_of(first: DetectedThing, second: DetectedThing) -> str:
-    """How the first stands to the second, in the direction in which they are further apart."""
+    """The relation of the first thing to the second, along the axis on which they are further apart."""
     dx, dy = first.x - second.x, first.y - second.y
     if abs(dx) > abs(dy):
         return "left of" if dx < 0 else "right of"
@@ -61,6 +64,6 @@ def _phrase(described: Described, count: int = 1) -> str:
 
 
 def checked_captions(entry: Entry) -> tuple[str, ...]:
-    """A `captioner`: the picture's own caption, then all others that are true of it too."""
+    """A `captioner`: the picture's own caption, then all other true ones."""
     others = true_captions(detect_things(fit(decode(entry.read()), SIDE, 3)))
     return (entry.caption, *(words for words in others if words != entry.caption))

@@ -20,10 +20,11 @@ from unstir.train.recipe import Recipe
 from unstir.weights.model_file import load_clip
 
 TEMPLATES = ("a handwritten {}", "the digit {}")
-"""Of which zero-shot classes are the mean; "an eight" would need another article."""
+"""Templates of the zero-shot classes. There is none with an article alone, which would be wrong for "eight"."""
 
 
 def clip_digits() -> Recipe:
+    """Patches of 2 pixels; 100,000 pictures."""
     return Recipe(
         model=ClipConfig(
             VisionConfig(8, 3, patch=2, width=96, depth=4, heads=3, mlp=384),
@@ -47,8 +48,12 @@ def clip_digits() -> Recipe:
     )
 
 
-def zero_shot_accuracy(model: Path) -> float:
-    """Zero-shot: the share of the 359 held-out digits whose own name is the nearest of ten."""
+def digit_zero_shot_accuracy(model: Path) -> float:
+    """Zero-shot accuracy on the 359 held-out digits.
+
+    model: a model file or a run folder.
+    Returns a fraction.
+    """
     clip, test = load_clip(model), digit_pictures(part="test")
     classes = class_embeddings(clip, NAMES, TEMPLATES)
     pictures = embed_batches(clip, [torch.from_numpy(test.pixels)])
@@ -57,4 +62,4 @@ def zero_shot_accuracy(model: Path) -> float:
 
 
 if __name__ == "__main__":
-    print(f"zero-shot: {zero_shot_accuracy(Path(sys.argv[1])):.1%} of the 359 digits held out")
+    print(f"zero-shot: {digit_zero_shot_accuracy(Path(sys.argv[1])):.1%} of the 359 digits held out")

@@ -1,11 +1,11 @@
 """A CLIP of coloured shapes, counts and relations: `unstir train shapes --recipe clip-shapes --run runs/clip-shapes`.
 
 Score a trained model: python -m unstir.recipes.clip_shapes runs/clip-shapes
-Reached: the right value of an attribute among all, on 2,000 new pictures: colour 99.8 %, form 99.4 %, count 98.7 %,
-size 98.5 %, binding (which colour is whose) 97.3 %, relation 40.8 % (chance 25 %); on combinations held out:
-98.8, 81.2, 97.9, 97.6, 91.0, 42.0 %, in this order. Of the five pictures nearest to "a red circle" - "a circle" +
-"a square", over all triples, 96.5 % are right. 18 minutes on one core that others used too (2026-11-20).
-What it does not learn: it tells beside from above, but not which of two things comes first.
+Reached, accuracy by attribute on 2,000 new pictures: colour 99.8 %, form 99.4 %, count 98.7 %, size 98.5 %, binding of
+colours to forms 97.3 %, relation 40.8 % (chance 25 %); on held-out combinations 98.8, 81.2, 97.9, 97.6, 91.0, 42.0 %,
+in this order. Of the five pictures most similar to "a red circle" - "a circle" + "a square", over all triples, 96.5 %
+are right. 18 minutes on one core of a loaded machine (2026-11-20).
+Limit: it distinguishes "beside" from "above", but not which of the two things is first.
 """
 
 import sys
@@ -32,7 +32,7 @@ from unstir.weights.model_file import load_clip
 
 
 def clip_shapes() -> Recipe:
-    """Patches of 8: at 4 a step takes three times as long and learned hardly more from as many pictures."""
+    """Patches of 8 pixels. With 4, a step takes three times as long, and accuracy is hardly better."""
     return Recipe(
         model=ClipConfig(
             VisionConfig(32, 3, patch=8, width=128, depth=4, heads=4, mlp=512),
@@ -56,7 +56,10 @@ def clip_shapes() -> Recipe:
 
 
 def held_out_shapes(combinations: bool, count: int = 2_000, seed: int = 1) -> Pictures:
-    """Pictures that training never shows: new ones of the same kind, or of combinations that are held out from it."""
+    """New pictures that are not in the training set.
+
+    combinations: False: combinations as in training; True: held-out combinations.
+    """
     return shape_pictures(count, seed=seed, held_out=combinations)
 
 
@@ -64,9 +67,9 @@ def held_out_shapes(combinations: bool, count: int = 2_000, seed: int = 1) -> Pi
 
 
 def rivals(scene: ShapeScene) -> Iterator[tuple[str, list[ShapeScene]]]:
-    """Of each attribute that the scene's words speak of: the same scene with every other value of it.
+    """For each attribute in the caption of a scene: its name, and the same scene with every other value of it.
 
-    binding: the colours of two things, exchanged.
+    "binding" stands for the colours of two things, exchanged.
     """
     first, second = scene.first, scene.second
 
@@ -89,25 +92,26 @@ def rivals(scene: ShapeScene) -> Iterator[tuple[str, list[ShapeScene]]]:
 
 @dataclass
 class Tally:
-    """right: of `asked` questions."""
+    """How many of so many questions were answered correctly."""
 
     right: int = 0
     asked: int = 0
 
     @property
-    def share(self) -> float:
+    def accuracy(self) -> float:
+        """A fraction."""
         return self.right / self.asked
 
 
 def attributes(model: Clip, pictures: Pictures) -> dict[str, Tally]:
-    """How often a picture's own caption is nearer to it than all captions that differ from it in one attribute."""
+    """How often a picture's own caption is more similar to it than all captions that differ in one attribute."""
     vectors = vectors_of(model, pictures)
-    told = CaptionVectors(model)
+    captions = CaptionVectors(model)
     tallies: dict[str, Tally] = {}
     for vector, ways in zip(vectors, pictures.captions, strict=True):
         scene = parse(ways[0])
         for name, others in rivals(scene):
-            cosines = told[[caption(choice) for choice in (scene, *others)]] @ vector
+            cosines = captions[[caption(choice) for choice in (scene, *others)]] @ vector
             tally = tallies.setdefault(name, Tally())
             tally.asked += 1
             tally.right += int((cosines[0] > cosines[1:]).all())
@@ -118,18 +122,18 @@ def attributes(model: Clip, pictures: Pictures) -> dict[str, Tally]:
 
 
 def directions(model: Clip, pools: Sequence[Pictures], count: int = 5) -> float:
-    """Picture retrieval by "a red circle" - "a circle" + "a square" for every colour and two forms.
+    """Image retrieval by "a red circle" - "a circle" + "a square", for every colour and two forms.
 
-    Returns the share of the `count` nearest pictures of all pools that show a single red square and nothing else.
+    Returns the fraction of the `count` most similar pictures of all pools that show a single red square.
     """
     vectors = torch.cat([vectors_of(model, pool) for pool in pools])
     scenes = [parse(ways[0]) for pool in pools for ways in pool.captions]
     shown = [(scene.first.colour, scene.first.form) if scene.skill == "single" else None for scene in scenes]
-    told = CaptionVectors(model)
+    captions = CaptionVectors(model)
     right = []
     for colour in COLOURS:
         for form, other in permutations(FORMS, 2):
-            coloured, plain, wanted = told[[caption(ShapeScene(Thing(colour, form))), f"a {form}", f"a {other}"]]
+            coloured, plain, wanted = captions[[caption(ShapeScene(Thing(colour, form))), f"a {form}", f"a {other}"]]
             rows = nearest(apply_direction(coloured, plain, wanted)[None], vectors, count).rows[0].tolist()
             right += [shown[row] == (colour, other) for row in rows]
     return float(np.mean(right))
@@ -143,7 +147,7 @@ class CaptionVectors:
         self._known: dict[str, Tensor] = {}
 
     def __getitem__(self, captions: list[str]) -> Tensor:
-        """(captions, width)."""
+        """Their vectors, (captions, width)."""
         new = [words for words in dict.fromkeys(captions) if words not in self._known]
         if new:
             self._known |= dict(zip(new, self.model.embed_words(new), strict=True))
@@ -151,7 +155,7 @@ class CaptionVectors:
 
 
 def vectors_of(model: Clip, pictures: Pictures) -> Tensor:
-    """(N, width)."""
+    """The vectors of pictures, (N, width)."""
     return embed_batches(model, torch.split(torch.from_numpy(pictures.pixels), 256))
 
 
@@ -159,6 +163,6 @@ if __name__ == "__main__":
     clip = load_clip(Path(sys.argv[1]))
     for split, combinations in (("new pictures", False), ("combinations held out", True)):
         tallies = attributes(clip, held_out_shapes(combinations))
-        print(f"{split}: " + ", ".join(f"{name} {tally.share:.1%}" for name, tally in tallies.items()))
+        print(f"{split}: " + ", ".join(f"{name} {tally.accuracy:.1%}" for name, tally in tallies.items()))
     found = directions(clip, [held_out_shapes(combinations, 4_000, seed=2) for combinations in (False, True)])
-    print(f"red circle - circle + square: {found:.1%} of the five nearest of 8,000 pictures are single red squares")
+    print(f"red circle - circle + square: {found:.1%} of the 5 most similar of 8,000 pictures are single red squares")

@@ -1,13 +1,14 @@
-"""Several ways to say what a picture shows, from its name, synonyms and style."""
+"""Several captions of an icon, from its name, synonyms and style."""
 
 from collections.abc import Mapping
 
 
 def icon_captions(plain: str, meta: Mapping[str, object]) -> tuple[str, ...]:
-    """Captions of one icon, the plain one first, from the fields `name`, `tags` and `phrase` of its metadata.
+    """Captions of one icon, the plain one first.
 
-    One in six is drawn from synonyms alone, the others carry the name: mostly what the thing is called, sometimes
-    what else one might call it. Without these fields: the plain caption alone.
+    plain: its plain caption.
+    meta: its metadata; used are `name`, `tags` and `phrase`. Without them there is only the plain caption.
+    Returns one caption of synonyms alone, if there are any; all others contain the name.
     """
     name, phrase, tags = meta.get("name"), meta.get("phrase"), meta.get("tags")
     if not (isinstance(name, str) and isinstance(phrase, str)):

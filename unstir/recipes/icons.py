@@ -1,6 +1,6 @@
-"""The default model: words to transparent icons in sixteen named styles. Made for one GPU.
+"""The default model: prompts to transparent icons in sixteen styles. For one GPU.
 
-DATA: a folder of webdataset shards, one a style, as `recipes/convert_icons.py` writes them from public repositories.
+DATA: a folder of webdataset shards, one for each style, as `tools/icons/convert.py` writes them.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ STYLE_WORDS = (
     "phosphor duotone icon", "lucide line icon", "material icon",
 )  # fmt: skip
 
-# Written down before the first training run: what the README's sheet shows.
+# The concepts of the README's sheet, chosen before the first training run.
 CONCEPTS = (
     "red apple", "banana", "pizza", "hamburger", "birthday cake", "hot beverage", "cat face", "dog face",
     "fish", "butterfly", "sunflower", "evergreen tree", "red heart", "star", "sun", "crescent moon",
@@ -35,19 +35,20 @@ CONCEPTS = (
 
 
 def training_captions(entry: Entry) -> tuple[str, ...]:
+    """A `captioner`."""
     return icon_captions(entry.caption, entry.meta)
 
 
 def trained_on(metas: Sequence[Meta]) -> npt.NDArray[np.int64]:
-    """All but the cells that are held out (recipes/icons_data.py)."""
+    """The rows of all drawings except the held-out cells (`icons_data`)."""
     return split_cells(metas)[0]
 
 
 def icons() -> Recipe:
-    """64 pixels in 64 patches: a quarter of the cost of 128 pixels in 256, so four times the pictures in a minute.
+    """25.5 M parameters, 64 pixels in 64 patches: four times as fast as 128 pixels in 256 patches.
 
-    25.5 M parameters. The shipped model saw 2.96 M pictures so, after a warm start from 0.7 M at 128 pixels, within
-    eight minutes of one H200 (2026-11-20, docs/log.md).
+    The shipped model was trained on 2.96 M pictures, after 0.7 M at 128 pixels, in eight minutes on one H200
+    (2026-11-20, docs/log.md).
     """
     return Recipe(
         model=DiffusionConfig(

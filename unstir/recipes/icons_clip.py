@@ -1,6 +1,6 @@
-"""The CLIP that comes with unstir: pictures and words of icons in one space. Made for one GPU.
+"""The CLIP that comes with unstir, trained on icons. For one GPU.
 
-DATA: the shards of recipes/icons.py; the same drawings are held out.
+DATA: the shards of the recipe icons; the same drawings are held out.
 """
 
 from unstir.data.entry import Entry
@@ -14,7 +14,7 @@ from unstir.train.recipe import Recipe
 
 
 def _captions(entry: Entry) -> tuple[str, ...]:
-    """As for the diffusion model; also the name without a style, the style first, and synonyms in place of the name."""
+    """The captions of the diffusion model, and more: without a style, with the style first, and of synonyms."""
     ways = list(icon_captions(entry.caption, entry.meta))
     name, phrase, tags = entry.meta.get("name"), entry.meta.get("phrase"), entry.meta.get("tags")
     if isinstance(name, str) and isinstance(phrase, str):
@@ -25,9 +25,9 @@ def _captions(entry: Entry) -> tuple[str, ...]:
 
 
 def icons_clip() -> Recipe:
-    """9.3 M parameters, 3.07 M pairs in 134 seconds of a shared H200.
+    """9.3 M parameters; 3.07 M pairs in 134 seconds on a shared H200.
 
-    Reached: text to picture among 1,040 held-out drawings R@5 82 %, R@1 51 % (2026-11-20, unstir/weights/icons.md).
+    Reached: text-to-image R@5 82 % and R@1 51 % among 1,040 held-out drawings (2026-11-20, unstir/weights/icons.md).
     """
     return Recipe(
         model=ClipConfig(

@@ -1,4 +1,4 @@
-"""The icons: which drawings are trained on and how often, and which are held out, by the family of their styles."""
+"""The icon data: which drawings are trained on and how often, and which are held out."""
 
 import zlib
 from collections import defaultdict
@@ -13,12 +13,12 @@ Meta = Mapping[str, object]
 
 
 def is_flag(meta: Meta) -> bool:
-    """Whether it is the flag of a country or region: hundreds of rectangles with names that mean nothing else."""
+    """Whether it is the flag of a country or region; their names occur in no other drawing."""
     return str(meta["name"]).startswith("flag: ") or meta.get("group") == "Flags"
 
 
 def is_thing(meta: Meta) -> bool:
-    """Whether one can count it and put it beside another."""
+    """Whether it shows an object that can be counted and placed beside another."""
     name = str(meta["name"])
     if meta.get("kind") == "icon":
         return name.isalpha() and len(name) > 2
@@ -27,7 +27,7 @@ def is_thing(meta: Meta) -> bool:
 
 
 def weight(meta: Meta) -> int:
-    """How often in an epoch: things most, line icons less (there are so many), flags least."""
+    """How often a drawing is used in one pass: things most often, line icons less (there are many), flags least."""
     if is_flag(meta):
         return 1
     if meta.get("kind") == "icon":
@@ -36,13 +36,15 @@ def weight(meta: Meta) -> int:
 
 
 def cell(meta: Meta) -> tuple[str, str]:
-    """(concept, family): drawings within one share a hand, so they are held out together or not at all."""
+    """(concept, family): the drawings of a cell look alike, so they are held out together or not at all."""
     return str(meta["concept"]), str(meta["family"])
 
 
 def held_out_cells(metas: Sequence[Meta]) -> frozenset[tuple[str, str]]:
-    """For about a quarter of the concepts that three families draw (emoji) or a tenth of those that two draw (icons),
-    one family's drawings are never trained on. No flags. A function of the names alone.
+    """The held-out cells; a function of the names alone.
+
+    One family is held out for about a quarter of the emoji concepts that three or more families draw, and for a tenth
+    of the icon concepts that two or more families draw. Flags are never held out.
     """
     families: dict[str, set[str]] = defaultdict(set)
     for meta in metas:
@@ -58,13 +60,13 @@ def held_out_cells(metas: Sequence[Meta]) -> frozenset[tuple[str, str]]:
 
 
 def split_cells(metas: Sequence[Meta]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows to train on, and rows held out."""
+    """Rows to train on, and held-out rows."""
     held = held_out_cells(metas)
     out = np.array([cell(meta) in held for meta in metas])
     return np.flatnonzero(~out), np.flatnonzero(out)
 
 
 def annotated(meta: Meta) -> dict[str, object]:
-    """The metadata with what scenes ask for beside: thing, dark."""
+    """The metadata with the fields that scenes need: thing, dark, weight."""
     dark = meta.get("kind") == "icon" or meta.get("style") in ("fluent-high-contrast", "emojitwo-outline")
     return {**meta, "thing": is_thing(meta), "dark": dark, "weight": weight(meta)}

@@ -1,6 +1,6 @@
-"""Transparent icons in two styles of one family, narrow enough for two CPU cores.
+"""Transparent icons in two styles of one family: a subset small enough for two CPU cores.
 
-DATA: a folder with fluent-3d.tar and fluent-flat.tar (webdataset shards, json fields name, tags, phrase, group).
+DATA: a folder with fluent-3d.tar and fluent-flat.tar: webdataset shards with the JSON fields name, tags, phrase, group.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ GROUPS = ("Food & Drink", "Animals & Nature", "Travel & Places", "Objects", "Act
 
 
 def wanted(meta: Mapping[str, object]) -> bool:
-    """Things, animals, food and places, and the hearts; no people, flags, signs, faces, nor the 24 clock faces."""
+    """Objects, animals, food, places and hearts; no people, flags, symbols, faces, and none of the 24 clock faces."""
     name = str(meta.get("name"))
     clock = name.endswith(("o’clock", "-thirty"))
     return meta.get("style") in STYLES and (meta.get("group") in GROUPS or name.endswith(" heart")) and not clock
@@ -32,10 +32,10 @@ def _captions(entry: Entry) -> tuple[str, ...]:
 
 
 def icons_narrow() -> Recipe:
-    """32 pixels, where a step costs less than half of one at 48.
+    """32 pixels: a step takes less than half the time of one at 48 pixels.
 
-    Reached: 46 of the 48 pictures of CONCEPTS in both styles can be named, by one pair of eyes; loss 0.039; 69 minutes
-    on one core and 15 on two (2026-11-20, docs/log.md).
+    Reached: one person could recognise 46 of the 48 pictures of CONCEPTS in both styles; loss 0.039; 69 minutes on one
+    core and 15 on two (2026-11-20, docs/log.md).
     """
     return Recipe(
         model=DiffusionConfig(

@@ -1,0 +1,1 @@
+"""Scenes composed of transparent drawings: planned, captioned, painted, and served as batches."""

@@ -1,11 +1,11 @@
-"""Batches of scenes: planned ahead by other processes, painted on the device."""
+"""Batches of scenes: planned in advance by worker processes, painted on the device."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import get_context
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,19 +18,26 @@ from unstir.diffusion.philox import keyed_generator
 from unstir.models.diffusion import Batch
 from unstir.models.process_group import process_group
 from unstir.scenes.compose import SceneArrays, compose, scene_arrays, to_device
-from unstir.scenes.planner import Drawing, Scene, SceneMix, ScenePlanner, drawn_box
+from unstir.scenes.planner import SceneMix, ScenePlanner
+from unstir.scenes.scene import Drawing, Scene, drawn_box
 from unstir.text.tokenizer import Tokenizer
 
 BATCHES_AHEAD = 2
-"""Batches that each planning process has in hand."""
+"""Batches planned in advance by each worker process."""
 
 
 @dataclass(frozen=True)
 class BatchPlanner:
-    """What comes after so many pictures, as numbers.
+    """Plans batches of scenes: a pure function of the training clock.
 
-    index: rows of `drawings`, as often in an epoch as each shall be seen.
-    length: tokens that the model reads.
+    drawings: to compose scenes of.
+    index: rows of `drawings`, each as often as it is used in one pass.
+    tokenizer: of the model.
+    length: context of the model in tokens.
+    mix: the kinds of scenes.
+    batch_size: of all processes together.
+    seed: of the order and the scenes.
+    caption_dropout: fraction of scenes with the empty prompt.
     """
 
     drawings: Sequence[Drawing]
@@ -47,34 +54,38 @@ class BatchPlanner:
         return ScenePlanner(self.drawings, self.mix, self.fits)
 
     def fits(self, caption: str) -> bool:
-        """Whether the model can read this caption to its end."""
+        """Whether the caption fits into the context."""
         return len(self.tokenizer.tokens(caption)) <= self.length
 
     def at(self, images_seen: int) -> "PlannedBatch":
-        """The batch that follows after so many pictures."""
-        places = order(len(self.index), derive_seed(self.seed, ORDER), images_seen, self.batch_size)
+        """The batch after `images_seen` pictures."""
+        chosen = order(len(self.index), derive_seed(self.seed, ORDER), images_seen, self.batch_size)
         rng = keyed_generator(derive_seed(self.seed, images_seen, CAPTION))
-        scenes = [self.planner.scene(int(row), rng) for row in self.index[places]]
-        scenes = [
-            scene._replace(caption="", told=()) if rng.random() < self.caption_dropout else scene for scene in scenes
-        ]
+        scenes = [self.planner.scene(int(row), rng) for row in self.index[chosen]]
+        empty: dict[str, Any] = {"caption": "", "named_things": ()}
+        scenes = [scene._replace(**empty) if rng.random() < self.caption_dropout else scene for scene in scenes]
         ids = np.array(self.tokenizer.encode([scene.caption for scene in scenes], self.length), np.int64)
         return PlannedBatch(scene_arrays(scenes), ids, np.stack([self.layout(scene) for scene in scenes]))
 
     def layout(self, scene: Scene) -> npt.NDArray[np.float32]:
-        """(L, 3): x, y and scale of the thing that each token names, nan for those that name none."""
+        """(L, 3): x, y and scale of the thing that each token names, NaN for tokens that name none."""
         out = np.full((self.length, 3), np.nan, np.float32)
-        if scene.told:
+        if scene.named_things:
             words = np.array(self.tokenizer.words(scene.caption))
-            for first, end, *where in scene.told:
+            for first, end, *where in scene.named_things:
                 out[np.flatnonzero((words >= first) & (words < end))] = where
         return out
 
 
 class PlannedBatch(NamedTuple):
-    """plans: of B scenes.  ids: (B, L), the tokens of their captions.  layout: (B, L, 3), see `BatchPlanner.layout`."""
+    """A batch before it is painted.
 
-    plans: SceneArrays
+    scenes: B scenes.
+    ids: (B, L), the tokens of their captions.
+    layout: (B, L, 3), see `BatchPlanner.layout`.
+    """
+
+    scenes: SceneArrays
     ids: npt.NDArray[np.int64]
     layout: npt.NDArray[np.float32]
 
@@ -94,10 +105,12 @@ def _plan(images_seen: int) -> PlannedBatch:
 
 
 class SceneBatches:
-    """A `next_batch` for `Run`: a pure function of the training clock, made early where processes are given.
+    """A `next_batch` of a `BatchSource`: a pure function of the training clock.
 
-    Where several processes train together, each plans the whole batch and paints its own rows.
-    pixels: (N, S, S, 4) uint8, on the device where the scenes are painted.  workers: planning processes, or 0.
+    With several training processes, each plans the whole batch and paints its own rows.
+    pixels: (N, S, S, 4) uint8, on the device where the scenes are painted.
+    planner: of the batches.
+    workers: number of planning processes; 0: planned when needed.
     """
 
     def __init__(self, pixels: torch.Tensor, planner: BatchPlanner, workers: int = 0) -> None:
@@ -113,12 +126,12 @@ class SceneBatches:
         planned = self._planned(images_seen)
         mine = process_group().rows(len(planned.ids))
         with torch.no_grad():
-            x0 = compose(self.pixels, SceneArrays(*(part[mine] for part in planned.plans)))
+            x0 = compose(self.pixels, SceneArrays(*(part[mine] for part in planned.scenes)))
         device = self.pixels.device
         return Batch(x0, to_device(planned.ids[mine], device), to_device(planned.layout[mine], device))
 
     def close(self) -> None:
-        """Let the planning processes go."""
+        """Stop the planning processes."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
@@ -137,12 +150,15 @@ class SceneBatches:
                 self._coming[later] = self._pool.submit(_plan, later)
         coming = self._coming.pop(images_seen)
         for passed in [seen for seen in self._coming if seen < images_seen]:
-            self._coming.pop(passed).cancel()  # the clock has jumped over them
+            self._coming.pop(passed).cancel()  # the training clock has skipped them
         return coming.result()
 
 
 def drawings_of(pictures: Pictures) -> list[Drawing]:
-    """What scenes need to know of pictures, from their metadata: name, tags, phrase, style, thing, dark."""
+    """Pictures as drawings for scenes, from their metadata.
+
+    KeyError where name, phrase or style is missing; tags, thing and dark are optional.
+    """
     out = []
     for pixels, meta in zip(pictures.pixels, pictures.meta, strict=True):
         tags = meta.get("tags")

@@ -1,4 +1,4 @@
-"""Painting planned scenes from drawings that already lie on the device."""
+"""Painting planned scenes from drawings on the device."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unstir.scenes.planner import SLOTS, Scene
+from unstir.scenes.scene import SLOTS, Scene
 
 
 class SceneArrays(NamedTuple):
-    """A batch of scenes as arrays: rows (B, SLOTS) int64, -1 where empty; warps (B, SLOTS, 3) float32: scale, x, y;
+    """A batch of scenes as arrays.
 
-    backgrounds (B, 4) float32: RGB in [0, 1] and whether there is one.
+    rows: (B, SLOTS) int64, the drawings; -1 where empty.
+    warps: (B, SLOTS, 3) float32, scale, x, y.
+    backgrounds: (B, 4) float32, RGB in [0, 1], and 1 if there is a background.
     """
 
     rows: np.ndarray
@@ -23,7 +25,7 @@ class SceneArrays(NamedTuple):
 
 
 def scene_arrays(scenes: Sequence[Scene]) -> SceneArrays:
-    """Scenes as arrays, ready to be sent to a device."""
+    """Scenes as arrays."""
     rows = np.full((len(scenes), SLOTS), -1, np.int64)
     warps = np.tile(np.array([1, 0, 0], np.float32), (len(scenes), SLOTS, 1))
     backgrounds = np.zeros((len(scenes), 4), np.float32)
@@ -37,9 +39,11 @@ def scene_arrays(scenes: Sequence[Scene]) -> SceneArrays:
 
 
 def compose(pixels: Tensor, planned: SceneArrays) -> Tensor:
-    """Paint the scenes. pixels: (N, S, S, 4) uint8, straight alpha, on the device. Returns (B, 4, S, S) in [-1, 1].
+    """Paint scenes, by bilinear sampling in premultiplied colours.
 
-    Drawings are only ever made smaller, by less than a half: bilinear sampling, in premultiplied colours.
+    pixels: (N, S, S, 4) uint8, straight alpha, on the device.
+    planned: the scenes; drawings are never enlarged.
+    Returns (B, 4, S, S) in [-1, 1], premultiplied.
     """
     device = pixels.device
     warped = (planned.warps != np.array([1, 0, 0], np.float32)).any((1, 2))
@@ -64,9 +68,13 @@ def _painted(pixels: Tensor, planned: SceneArrays) -> Tensor:
 
 
 def _warped(x: Tensor, warp: Tensor) -> Tensor:
-    """x: (B, 4, S, S), moved and scaled: canvas = scale · picture + offset. Outside of it nothing is drawn."""
+    """Pictures shifted and scaled: canvas = scale · picture + offset; transparent outside.
+
+    x: (B, 4, S, S).
+    warp: (B, 3), scale and offset.
+    """
     scale, dx, dy = warp.unbind(1)
-    # grid_sample asks the inverse, in coordinates of [-1, 1]: u = 2p - 1, p = (q - d)/s with q = (v + 1)/2.
+    # grid_sample needs the inverse, in coordinates of [-1, 1]: u = 2p - 1, p = (q - d)/s with q = (v + 1)/2.
     zero = torch.zeros_like(scale)
     theta = torch.stack(
         [
@@ -86,6 +94,6 @@ def _premultiplied(pixels: Tensor) -> Tensor:
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """To the device without waiting for it."""
+    """An array as a tensor on the device, copied asynchronously."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -1,4 +1,4 @@
-"""How one says things: plurals, numbers, articles, and the slips of a hurried hand."""
+"""Parts of captions: plurals, numbers, articles, and random typos."""
 
 import re
 
@@ -37,27 +37,27 @@ def _plural(word: str) -> str:
 
 
 def with_article(name: str) -> str:
-    """ "apple" -> "an apple"."""
+    """A name with its article: "apple" -> "an apple"."""
     return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
 
 
 def misspelt(text: str, rng: np.random.Generator) -> str:
-    """The text with one slip in one of its longer words: a letter lost, doubled, swapped with the next, or another."""
+    """The text with a typo in one word of 4 letters or more: a letter missing, doubled, swapped or replaced."""
     words = text.split(" ")
     long = [i for i, word in enumerate(words) if len(word) >= 4]
     if not long:
         return text
     i = long[int(rng.integers(len(long)))]
     word = words[i]
-    place = 1 + int(rng.integers(len(word) - 2))
+    at = 1 + int(rng.integers(len(word) - 2))
     match int(rng.integers(4)):
         case 0:
-            word = word[:place] + word[place + 1 :]
+            word = word[:at] + word[at + 1 :]
         case 1:
-            word = word[:place] + word[place] + word[place:]
+            word = word[:at] + word[at] + word[at:]
         case 2:
-            word = word[:place] + word[place + 1] + word[place] + word[place + 2 :]
+            word = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
         case _:
-            word = word[:place] + "abcdefghijklmnopqrstuvwxyz"[int(rng.integers(26))] + word[place + 1 :]
+            word = word[:at] + "abcdefghijklmnopqrstuvwxyz"[int(rng.integers(26))] + word[at + 1 :]
     words[i] = word
     return " ".join(words)

@@ -1,23 +1,17 @@
-"""Scenes put together from transparent drawings: what to say, and where each drawing goes.
+"""Planning scenes composed of transparent drawings: the caption, and the position of each drawing.
 
-A set of single drawings teaches no counting and no "left of". But transparent drawings can be laid side by side, and
-then the words for it are known exactly. A scene is planned here as a few numbers; `train.compose` paints it.
+From single drawings a model cannot learn numbers or spatial relations. Scenes of several drawings have both, and their
+captions are known exactly. A scene is planned here as a few numbers; `scenes.compose` paints it.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from unstir.scenes.phrases import NUMBERS, misspelt, plural, with_article
-
-SLOTS = 4
-"""The most drawings in one scene."""
-
-Box = tuple[float, float, float, float]
+from unstir.scenes.scene import Box, Drawing, NamedThing, Placed, Scene
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (222, 46, 56), "orange": (250, 140, 40), "yellow": (255, 214, 64), "green": (76, 170, 80),
@@ -27,59 +21,11 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """What is known of one transparent picture.
+class _Draft(NamedTuple):
+    """A scene without style and background.
 
-    box: of what is drawn, as shares of the picture: left, top, right, bottom.  style: an id; scenes mix no styles.
-    thing: whether it is one that can be counted and put beside another.  dark: black on nothing.
+    names: of each thing named, (first word, end, slots of `placed`).
     """
-
-    name: str
-    synonyms: tuple[str, ...]
-    phrase: str
-    style: str
-    box: Box
-    thing: bool
-    dark: bool
-
-
-class Placed(NamedTuple):
-    """A drawing in a scene: canvas = scale · picture + (x, y), all in shares of the side."""
-
-    row: int
-    scale: float
-    x: float
-    y: float
-
-
-class NamedThing(NamedTuple):
-    """Words `first` up to `end` of a caption, as spaces part them, name what lies at (x, y), drawn at this scale.
-
-    x, y: the middle of it, or of all of them where there are several; in shares of the side.
-    """
-
-    first: int
-    end: int
-    x: float
-    y: float
-    scale: float
-
-
-class Scene(NamedTuple):
-    """caption: what it shows.  placed: 1 to SLOTS drawings, later ones on top; background: RGB or None.
-
-    told: which words of the caption name which thing.
-    """
-
-    caption: str
-    placed: tuple[Placed, ...]
-    background: tuple[int, int, int] | None
-    told: tuple[NamedThing, ...] = ()
-
-
-class _Plan(NamedTuple):
-    """names: (first word, last word and one, the placed drawings that it names) of each thing that is named."""
 
     words: str
     placed: tuple[Placed, ...]
@@ -88,10 +34,12 @@ class _Plan(NamedTuple):
 
 @dataclass(frozen=True)
 class SceneMix:
-    """Shares of the kinds of scene among those around a thing; the rest are single drawings, untouched.
+    """How often each kind of scene occurs; fractions from 0 to 1.
 
-    typos: share of captions with a slip.
-    background: share of all scenes that lie on a colour.  styleless: share of captions that name no style.
+    count, two, relation: of the scenes around a thing; the rest are single drawings.
+    background: of all scenes, with a coloured background.
+    typos: of the captions, with a typo.
+    styleless: of the captions, without a style.
     """
 
     count: float = 0.12
@@ -103,12 +51,16 @@ class SceneMix:
 
 
 class ScenePlanner:
-    """Plans scenes around a given drawing, with partners of the same style."""
+    """Plans scenes around a given drawing, with other drawings of the same style.
+
+    drawings: to compose of.
+    mix: the kinds of scenes.
+    fits: (caption) -> whether it is short enough for the model; other scenes are not planned.
+    """
 
     def __init__(
         self, drawings: Sequence[Drawing], mix: SceneMix, fits: Callable[[str], bool] = lambda _: True
     ) -> None:
-        """fits: whether a caption is short enough for whoever reads it; scenes too long to be told are not made."""
         self.drawings, self.mix, self.fits = drawings, mix, fits
         self._things: dict[str, list[int]] = {}
         for row, drawing in enumerate(drawings):
@@ -116,7 +68,7 @@ class ScenePlanner:
                 self._things.setdefault(drawing.style, []).append(row)
 
     def scene(self, row: int, rng: np.random.Generator) -> Scene:
-        """A scene around the drawing in this row. Always there is one: the single drawing with its shortest caption."""
+        """A scene around the drawing in this row; if no caption fits, the single drawing with its shortest caption."""
         drawing, mix = self.drawings[row], self.mix
         for _ in range(4):
             dice = rng.random() if drawing.thing else 1.0
@@ -135,15 +87,15 @@ class ScenePlanner:
             if rng.random() < mix.typos:
                 caption = misspelt(caption, rng)
             if self.fits(caption):
-                told = [
+                named = [
                     NamedThing(before + first, before + end, *self._where([placed[slot] for slot in slots]))
                     for first, end, slots in names
                 ]
-                return Scene(caption, placed, background, tuple(told))
+                return Scene(caption, placed, background, tuple(named))
         return Scene(f"{drawing.name}, {drawing.phrase}", (Placed(row, 1.0, 0.0, 0.0),), None)
 
     def _partner(self, row: int, rng: np.random.Generator) -> int:
-        """Another thing of the same style, and of another name."""
+        """Another thing of the same style with another name."""
         rows = self._things[self.drawings[row].style]
         for _ in range(8):
             other = rows[int(rng.integers(len(rows)))]
@@ -152,20 +104,20 @@ class ScenePlanner:
         return row
 
     def _where(self, placed: Sequence[Placed]) -> tuple[float, float, float]:
-        """The middle of what is drawn there, and at what scale."""
+        """The mean centre of placed drawings, and their mean scale."""
         boxes = [self.drawings[one.row].box for one in placed]
         x = [one.x + one.scale * (box[0] + box[2]) / 2 for one, box in zip(placed, boxes, strict=True)]
         y = [one.y + one.scale * (box[1] + box[3]) / 2 for one, box in zip(placed, boxes, strict=True)]
         return sum(x) / len(x), sum(y) / len(y), sum(one.scale for one in placed) / len(placed)
 
-    def _count(self, row: int, rng: np.random.Generator) -> _Plan:
+    def _count(self, row: int, rng: np.random.Generator) -> _Draft:
         n = 2 + int(rng.integers(3))
         name = plural(self.drawings[row].name)
         words = name if n > 2 and rng.random() < 0.1 else f"{n if rng.random() < 0.1 else NUMBERS[n]} {name}"
         boxes = _shaken(COUNT_BOXES[n][int(rng.integers(len(COUNT_BOXES[n])))], rng)
         return _named(words, tuple(self.put(row, box) for box in boxes))
 
-    def _two(self, row: int, rng: np.random.Generator) -> _Plan:
+    def _two(self, row: int, rng: np.random.Generator) -> _Draft:
         other = self._partner(row, rng)
         first, second = (row, other) if rng.random() < 0.5 else (other, row)
         with_articles = rng.random() < 0.6
@@ -173,7 +125,7 @@ class ScenePlanner:
         left, right = _shaken(SIDE_BY_SIDE, rng)
         return _pair(one, "and", two, (self.put(first, left), self.put(second, right)), (0, 1))
 
-    def _relation(self, row: int, rng: np.random.Generator) -> _Plan:
+    def _relation(self, row: int, rng: np.random.Generator) -> _Draft:
         other = self._partner(row, rng)
         with_articles = rng.random() < 0.6
         one, two = self._called(row, with_articles, rng), self._called(other, with_articles, rng)
@@ -196,9 +148,9 @@ class ScenePlanner:
         return with_article(name) if articles else name
 
     def put(self, row: int, cell: Box, upright: int = 0) -> Placed:
-        """What is drawn, as large as the cell allows (but not enlarged), in its middle.
+        """Place a drawing in the centre of a cell, as large as the cell allows, but not enlarged.
 
-        upright: 1 to stand on the cell's bottom, -1 to hang from its top.
+        upright: 1 aligns it with the bottom of the cell, -1 with the top.
         """
         left, top, right, bottom = self.drawings[row].box
         width, height = max(right - left, 0.05), max(bottom - top, 0.05)
@@ -244,17 +196,19 @@ RELATIONS: dict[str, tuple[tuple[str, ...], tuple[Box, ...], bool, bool]] = {
     "below": (("below", "under"), _STACKED, False, False),
     "on": (("on", "on top of"), _STANDING, True, True),
 }
-"""Of each relation: its wordings, two cells, whether the first thing said is in the first, whether it stands there."""
+"""Each relation: its phrases, two cells, whether the first thing named is in the first cell, and whether it stands on
+the other.
+"""
 
 
 def _shaken(boxes: tuple[Box, ...], rng: np.random.Generator, by: float = 0.02) -> tuple[Box, ...]:
-    """Each cell moved a little and shrunk by up to a sixth, so that no position and size is the only one."""
+    """Each cell shifted by up to `by` and shrunk by up to a sixth, for variety of positions and sizes."""
     out = []
     for left, top, right, bottom in boxes:
         shrink = rng.uniform(0.84, 1.0)
         x, y = (left + right) / 2 + rng.uniform(-by, by), (top + bottom) / 2 + rng.uniform(-by, by)
         half_w, half_h = shrink * (right - left) / 2, shrink * (bottom - top) / 2
-        if by == 0:  # what stands on the other must touch it: the shared edge stays
+        if by == 0:  # a thing that stands on the other must touch it: the shared edge is kept
             out.append((x - half_w, top if top > 0.4 else bottom - 2 * half_h, x + half_w, bottom))
         else:
             out.append((x - half_w, y - half_h, x + half_w, y + half_h))
@@ -262,7 +216,7 @@ def _shaken(boxes: tuple[Box, ...], rng: np.random.Generator, by: float = 0.02) 
 
 
 def thing_words(drawing: Drawing, rng: np.random.Generator) -> str:
-    """What the thing may be called: mostly its name, sometimes with, or only by, its synonyms."""
+    """Words for the thing: mostly its name, sometimes with synonyms or replaced by them."""
     name, synonyms, dice = drawing.name, drawing.synonyms, rng.random()
     if synonyms and dice < 0.18:
         tag = synonyms[int(rng.integers(len(synonyms)))]
@@ -276,38 +230,22 @@ def thing_words(drawing: Drawing, rng: np.random.Generator) -> str:
 
 
 def with_style(words: str, phrase: str, rng: np.random.Generator) -> tuple[str, int]:
-    """The words with the style, in one of the orders in which people put them; and how many words come before them."""
+    """The words combined with the style in one of several orders, and the number of words before them."""
     ways = ("{0}, {1}", "{0}, {1}", "{0} {1}", "{1} {0}", "{0} in {1} style", "{1}, {0}")
     way = ways[int(rng.integers(len(ways)))]
     return way.format(words, phrase), len(phrase.split(" ")) if way.startswith("{1}") else 0
 
 
-def _named(words: str, placed: tuple[Placed, ...]) -> _Plan:
-    """All of the words name all that is placed."""
-    return _Plan(words, placed, ((0, len(words.split(" ")), tuple(range(len(placed)))),))
+def _named(words: str, placed: tuple[Placed, ...]) -> _Draft:
+    """A draft in which all words name all that is placed."""
+    return _Draft(words, placed, ((0, len(words.split(" ")), tuple(range(len(placed)))),))
 
 
-def _pair(one: str, between: str, two: str, placed: tuple[Placed, ...], named: tuple[int, int]) -> _Plan:
-    """Two things. named: which of the placed drawings is the first one said, and which the second."""
+def _pair(one: str, between: str, two: str, placed: tuple[Placed, ...], named: tuple[int, int]) -> _Draft:
+    """A draft of two things.
+
+    named: the slot of the thing named first, and of the second.
+    """
     first, middle, last = (len(words.split(" ")) for words in (one, between, two))
     names = ((0, first, named[:1]), (first + middle, first + middle + last, named[1:]))
-    return _Plan(f"{one} {between} {two}", placed, names)
-
-
-def drawn_box(alpha: npt.NDArray[np.uint8]) -> Box:
-    """The box around what is drawn, as shares. alpha: (H, W). The whole picture where nothing is drawn."""
-    rows, columns = np.flatnonzero(alpha.max(1) > 8), np.flatnonzero(alpha.max(0) > 8)
-    if not len(rows):
-        return 0.0, 0.0, 1.0, 1.0
-    height, width = alpha.shape
-    return (
-        float(columns[0] / width),
-        float(rows[0] / height),
-        float((columns[-1] + 1) / width),
-        float((rows[-1] + 1) / height),
-    )
-
-
-def plain_words(text: str) -> list[str]:
-    """The words of a text, lower case."""
-    return re.findall(r"[^\W_]+", text.lower())
+    return _Draft(f"{one} {between} {two}", placed, names)

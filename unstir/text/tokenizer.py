@@ -16,8 +16,8 @@ class TooLong(ValueError):
 class Tokenizer:
     """Byte-level BPE that ignores upper and lower case.
 
-    json: what the `tokenizers` library writes; model files store it.
-    Raises ValueError where that is no tokenizer.
+    json: as the `tokenizers` library writes it; model files store it.
+    Raises ValueError where it cannot be read.
     """
 
     def __init__(self, json: str) -> None:

@@ -1,4 +1,4 @@
-"""From data, machine and budget to a CLIP recipe: what someone should train who wants their own pictures found."""
+"""The automatic recipe of a CLIP, chosen from the data, the machine and the budget."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,12 @@ from unstir.train.recipe import Recipe
 
 @dataclass(frozen=True)
 class ClipSize:
-    """width, depth: of the picture encoder.  text_width, text_depth: of the text encoder.  space: shared width."""
+    """One size of CLIP.
+
+    width, depth: of the picture encoder.
+    text_width, text_depth: of the text encoder.
+    space: width of the shared space.
+    """
 
     width: int
     depth: int
@@ -29,7 +34,12 @@ CLIP_SIZES: dict[SizeName, ClipSize] = {"s": ClipSize(128, 4, 128, 2, 128), "m":
 
 
 def choose_clip_size(size: SizeName | None, budget: float, on_gpu: bool) -> SizeName:
-    """The size asked for, or one that the budget (seconds) can train. UserError where there is none."""
+    """The size of the CLIP.
+
+    size: the one asked for, or None.
+    budget: seconds; it decides where no size is asked for.
+    UserError for a size that a CLIP does not have.
+    """
     if size is None:
         return "m" if on_gpu or budget >= 7200 else "s"
     if size not in CLIP_SIZES:
@@ -38,17 +48,20 @@ def choose_clip_size(size: SizeName | None, budget: float, on_gpu: bool) -> Size
 
 
 def clip_text(width: int, depth: int, vocabulary: int = VOCABULARY, length: int = LENGTH) -> ClipTextConfig:
-    """A text encoder with heads of 32 and four times as wide inside. vocabulary, length: as in `Recipe.model`."""
+    """A text encoder with heads of 32 channels and an MLP of four times its width.
+
+    vocabulary, length: as in `Recipe.model`.
+    """
     return ClipTextConfig(
         vocabulary=vocabulary, length=length, width=width, depth=depth, heads=max(1, width // 32), mlp=4 * width
     )
 
 
 def clip_recipe_for(pictures: Pictures, size: SizeName) -> Recipe:
-    """A recipe for a CLIP; its number of pictures is still to be measured.
+    """A recipe for a CLIP, without its number of pictures.
 
-    Patches of 8 pixels up to a side of 64, of 16 above. Large batches: every other picture of a batch is what a caption
-    is told apart from.
+    Patches have 8 pixels up to a side of 64, and 16 above. Batches are large, because the other pictures of a batch are
+    the negatives of a caption.
     """
     side, channels = pictures.pixels.shape[1], pictures.pixels.shape[3]
     chosen = CLIP_SIZES[size]

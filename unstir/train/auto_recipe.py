@@ -1,4 +1,4 @@
-"""From data, machine and budget to a recipe: what someone who only has pictures and an hour should train."""
+"""The automatic recipe of a diffusion model, chosen from the data, the machine and the budget."""
 
 import math
 from collections.abc import Sequence
@@ -18,14 +18,16 @@ from unstir.train.kinds import SizeName
 from unstir.train.recipe import Recipe
 
 VOCABULARY, LENGTH = 2048, 32
-"""Tokens to learn from the captions at most, and to read at least."""
+"""The largest number of tokens to learn from the captions, and the smallest context."""
 
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """widths: channels of the U-Net, fine to coarse.
+    """One size of network.
+
+    widths: channels of the U-Net, fine to coarse.
     text_width, text_depth: of the text encoder.
-    batch_size, adamw_lr: that suit it.
+    batch_size, adamw_lr: for training.
     """
 
     widths: tuple[int, ...]
@@ -44,7 +46,11 @@ SIZES: dict[SizeName, NetworkSize] = {
 
 
 def picture_size(suggested: int, budget: float, on_gpu: bool) -> int:
-    """Side of the pictures to train on: what the data has, but no more than the time allows. budget: seconds."""
+    """The side in pixels to train at.
+
+    suggested: for the data.
+    budget: seconds; it limits the side.
+    """
     hours = budget / 3600
     steps = ((1, 64), (math.inf, 128)) if on_gpu else ((0.5, 32), (4, 48), (math.inf, 64))
     most = next(side for below, side in steps if hours < below)
@@ -52,7 +58,11 @@ def picture_size(suggested: int, budget: float, on_gpu: bool) -> int:
 
 
 def choose_size(size: SizeName | None, budget: float, on_gpu: bool) -> SizeName:
-    """The size of the network: the one asked for, or one that the budget can train."""
+    """The size of the network.
+
+    size: the one asked for, or None.
+    budget: seconds; it decides where no size is asked for.
+    """
     if size is not None:
         return size
     if on_gpu:
@@ -73,7 +83,7 @@ def network(side: int, channels: int, size: SizeName) -> UNetConfig:
 
 
 def recipe_for(pictures: Pictures, size: SizeName) -> Recipe:
-    """A recipe for a diffusion model; its number of pictures is still to be measured."""
+    """A recipe for a diffusion model, without its number of pictures."""
     side, channels = pictures.pixels.shape[1], pictures.pixels.shape[3]
     chosen = SIZES[size]
     text = TextConfig(VOCABULARY, LENGTH, chosen.text_width, chosen.text_depth)
@@ -90,7 +100,7 @@ def recipe_for(pictures: Pictures, size: SizeName) -> Recipe:
 
 
 def fine_tuning_config(pictures: Pictures) -> TrainConfig:
-    """How a model is trained on from good weights, gently; the number of pictures is still to be measured."""
+    """The training configuration for fine-tuning: lower learning rates; without the number of pictures."""
     return TrainConfig(
         images=1,
         batch_size=batch_size(64, pictures),
@@ -101,9 +111,10 @@ def fine_tuning_config(pictures: Pictures) -> TrainConfig:
 
 
 def batch_size(largest: int, pictures: Pictures) -> int:
-    """A quarter of the pictures if there are few, 16 at least; a number that all processes can share.
+    """The batch size of all processes together, divisible by their number.
 
-    largest: for one process; several take so many times more, as far as there are pictures.
+    A quarter of the pictures if there are few, 16 at least.
+    largest: for one process.
     """
     processes = process_group().size
     size = min(largest * processes, max(16, len(pictures) // 4))
@@ -111,44 +122,47 @@ def batch_size(largest: int, pictures: Pictures) -> int:
 
 
 class ValidationSettings(TypedDict):
-    """Fields of TrainConfig by which a run is measured."""
+    """Fields of TrainConfig for validation."""
 
     validation: int
     best: str
 
 
 def validation_settings(pictures: Pictures, best: str = "least validation") -> ValidationSettings:
-    """One picture in twenty is held back to measure by, 64 at most; none of a few hundred, which would be missed."""
+    """Hold back one picture in twenty for validation, 64 at most; none of fewer than 400.
+
+    best: which weights to keep as the best, as in TrainConfig.
+    """
     held = min(64, len(pictures) // 20) if len(pictures) >= 400 else 0
     return {"validation": held, "best": best if held else ""}
 
 
 def sample_prompts(pictures: Pictures, count: int = 16) -> Sequence[str]:
-    """Captions for the sample grid, spread evenly over the set, each different."""
+    """Captions for the sample grid, all different, evenly spaced over the set."""
     distinct = list(dict.fromkeys(ways[0] for ways in pictures.captions))
     stride = max(1, len(distinct) // count)
     return distinct[::stride][:count]
 
 
 def data_std(pictures: Pictures) -> float:
-    """Standard deviation of the pictures as models see them, from at most 512 of them, to two digits."""
+    """Standard deviation of the pixels in [-1, 1], estimated from at most 512 pictures, rounded to two digits."""
     stride = max(1, len(pictures) // 512)
     sample = to_model(torch.from_numpy(pictures.pixels[::stride][:512].copy()))
     return max(0.05, round(sample.std().item(), 2))
 
 
 def evaluations(seconds: float, evaluation: float) -> int:
-    """How many evaluations there are after the first one, 1 to 10.
+    """The number of evaluations after the first one, 1 to 10.
 
-    All but two (at the beginning and at the end) together take a tenth of the time at most.
-    seconds: that are left.
-    evaluation: seconds for one.
+    All except the first and the last together take at most a tenth of the time.
+    seconds: the time left.
+    evaluation: seconds for one evaluation.
     """
     return min(10, 1 + int(0.1 * max(seconds, 0.0) / max(evaluation, 1e-3)))
 
 
 def with_images(config: TrainConfig, images: int, count: int = 10) -> TrainConfig:
-    """The schedule for this many pictures: a short warm-up, `count` evaluations, thirty checkpoints."""
+    """The configuration for a run of so many pictures: warm-up, `count` evaluations, about thirty checkpoints."""
     images = max(config.batch_size, images // config.batch_size * config.batch_size)
     return replace(
         config,

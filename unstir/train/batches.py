@@ -1,4 +1,4 @@
-"""Which pictures and captions come next: a pure function of the seed and the training clock."""
+"""Batches of pictures and captions: a pure function of the seed and the training clock."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -19,10 +19,10 @@ Rows = npt.NDArray[np.int64]
 
 
 class BatchSource(NamedTuple):
-    """What a model is trained on.
+    """Where batches come from.
 
-    next_batch: a pure function of the training clock.
-    release: to be called at the end.
+    next_batch: (images_seen) -> the batch, a pure function.
+    release: frees its resources; to be called at the end.
     """
 
     next_batch: Callable[[int], Any]
@@ -30,16 +30,17 @@ class BatchSource(NamedTuple):
 
 
 def split(pictures: Pictures, config: TrainConfig) -> tuple[Rows, Rows]:
-    """Rows to train on, and those held back for validation, each in rising order.
+    """Rows to train on, and rows held back for validation, each in rising order.
 
-    Held back by content, rows of the same pixels go together: `config.validation` rows, or a few more.
-    ValueError where nothing would be left to train on.
+    With `validation_by` "content", rows of the same pixels stay together, so a few more than `config.validation` rows
+    may be held back.
+    ValueError where no picture would be left for training.
     """
     count = len(pictures)
     if config.validation == 0:
         return _split_rows(count, 0, config.seed)
     if config.validation >= count:
-        raise ValueError(f"{config.validation} of {count} pictures cannot be held back: none would be left to learn")
+        raise ValueError(f"{config.validation} of {count} pictures cannot be held back: none would be left to train on")
     if config.validation_by == "row":
         return _split_rows(count, config.validation, config.seed)
     contents = np.unique(pictures.content_ids, return_inverse=True)[1]
@@ -50,7 +51,7 @@ def split(pictures: Pictures, config: TrainConfig) -> tuple[Rows, Rows]:
     enough = int(np.searchsorted(np.cumsum(sizes), config.validation)) + 1
     held = np.isin(contents, chosen[:enough])
     if held.all():
-        raise ValueError(f"{config.validation} of {count} pictures cannot be held back: the rest shows the same")
+        raise ValueError(f"{config.validation} of {count} pictures cannot be held back: the rest have the same pixels")
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
@@ -64,15 +65,18 @@ def _split_rows(count: int, validation: int, seed: int) -> tuple[Rows, Rows]:
 
 
 def rows_at(trained: Rows, config: TrainConfig, images_seen: int) -> Rows:
-    """The rows of the batch that follows after `images_seen` pictures, for all processes together.
+    """The rows of the batch after `images_seen` pictures, of all processes together.
 
-    trained: rows to train on, of `split`.
+    trained: rows to train on, from `split`.
     """
     return trained[order(len(trained), derive_seed(config.seed, ORDER), images_seen, config.batch_size)]
 
 
 def captions_at(alternatives: Sequence[Sequence[str]], config: TrainConfig, images_seen: int) -> list[str]:
-    """One caption for each picture of the batch; "" for the share that is trained without words."""
+    """One caption for each picture of a batch, "" where it is dropped.
+
+    alternatives: the captions of each picture.
+    """
     rng = keyed_generator(derive_seed(config.seed, images_seen, CAPTION))
     chosen = []
     for ways in alternatives:
@@ -82,10 +86,10 @@ def captions_at(alternatives: Sequence[Sequence[str]], config: TrainConfig, imag
 
 
 def picture_batches(model: Any, pictures: Pictures, config: TrainConfig) -> BatchSource:
-    """The pictures as they are, on the model's device: this process's rows of each batch where several share it.
+    """Batches of the pictures as they are, on the model's device; with several processes, the rows of this one.
 
     model: makes a batch by `model.batch(pixels, captions)`.
-    ValueError, when a batch is asked for, where its rows do not share equally.
+    ValueError, when a batch is made, if it cannot be divided equally among the processes.
     """
     trained, _ = split(pictures, config)
 
@@ -100,5 +104,5 @@ def picture_batches(model: Any, pictures: Pictures, config: TrainConfig) -> Batc
 
 
 def rng_at(config: TrainConfig, images_seen: int, device: torch.device) -> torch.Generator:
-    """The random numbers of the step that begins after `images_seen` pictures."""
+    """The generator of the step after `images_seen` pictures."""
     return torch.Generator(device).manual_seed(derive_seed(config.seed, images_seen, NOISE))

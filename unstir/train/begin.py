@@ -115,7 +115,7 @@ def begin_distillation(setup: RunSetup, teacher: Path) -> None:
     teacher: the model; it is copied into the run folder.
     """
     loaded = load_model(find_model(teacher))
-    if not isinstance(loaded.model, Diffusion):
+    if loaded.kind.name != "diffusion":
         raise UserError(f"{teacher} is {loaded.title}; only a diffusion model is distilled to few steps")
     source = read_run_file(Path(setup.data)) if run_folder.exists(Path(setup.data)) else None
     pictures = read_pictures(setup, lambda: read_for_model(setup, loaded.model.shape))

@@ -1,4 +1,4 @@
-"""The whole state of a run in one safetensors file, written so that a crash leaves the old one or the new one."""
+"""Checkpoints: the state of a run in one safetensors file, written atomically."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,11 @@ NAME = "checkpoint.safetensors"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """tensors: weights, averages and optimiser states by path.  facts: everything else, JSON-able."""
+    """The state of a run.
+
+    tensors: weights, averages and optimiser states by path.
+    facts: everything else, as JSON values.
+    """
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
@@ -38,11 +42,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """The checkpoint of the run in this folder, or None if it has none yet; UserError if it cannot be read."""
+    """The checkpoint of the run in this folder, or None if there is none; UserError if it cannot be read.
+
+    Also removes temporary files that a killed process left in the folder.
+    """
     path = folder / NAME
-    for pattern in (".*.tmp", ".tmp*"):  # ours, and those of safetensors, which writes to a file of its own first
+    for pattern in (".*.tmp", ".tmp*"):  # ours, and those of safetensors
         for stray in folder.rglob(pattern):
-            stray.unlink(missing_ok=True)  # left by a run that was killed while writing this, a grid, the model …
+            stray.unlink(missing_ok=True)
     if not path.exists():
         return None
     try:
@@ -52,6 +59,6 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             tensors = {name: torch.clone(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise UserError(
-            f"{path} cannot be read ({str(error).splitlines()[0]}); move it away to begin this run anew"
+            f"{path} cannot be read ({str(error).splitlines()[0]}); delete it to begin this run again"
         ) from None
     return Checkpoint(tensors, facts)

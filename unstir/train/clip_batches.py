@@ -1,4 +1,4 @@
-"""Batches of pictures and captions for CLIP, and which captions are true of which pictures of a batch."""
+"""Batches for CLIP: pictures, captions, and which captions are true of which pictures of the batch."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,13 +17,12 @@ from unstir.train.config import TrainConfig
 
 
 def clip_batches(pictures: Pictures, model: Clip, config: TrainConfig) -> BatchSource:
-    """Batches on the model's device; this process's rows of each where several share it.
+    """Batches on the model's device; with several processes, the rows of this one. No caption is dropped.
 
-    Always with words, whatever `config.caption_dropout`. Pictures may be larger than the model reads, by a whole
-    factor.
-    config.batch_size: of all processes together.
-    ValueError, when a batch is asked for, if pictures are of another size or number of channels, or do not share
-    equally.
+    pictures: of the model's size, or a whole multiple of it.
+    config: `batch_size` is that of all processes together; `caption_dropout` is ignored.
+    ValueError, when a batch is made, if the pictures have another size or number of channels, or the batch cannot be
+    divided equally among the processes.
     """
     trained, _ = split(pictures, config)
     always = replace(config, caption_dropout=0.0)
@@ -41,28 +40,32 @@ def clip_batches(pictures: Pictures, model: Clip, config: TrainConfig) -> BatchS
 
 
 def matching_pairs(captions: Sequence[str], alternatives: Sequence[Sequence[str]]) -> Tensor:
-    """(B, B) bool: whether caption i is also true of picture j, being one of its alternatives. The diagonal is True.
+    """(B, B) bool: whether caption i is one of the captions of picture j. The diagonal is True.
 
-    A caption is no negative of a picture that it also describes.
+    Such a pair is not used as a negative.
+    captions: of the batch.
+    alternatives: all captions of each picture of the batch.
     """
-    said: dict[str, list[int]] = defaultdict(list)
+    rows_of: dict[str, list[int]] = defaultdict(list)
     for i, caption in enumerate(captions):
-        said[caption].append(i)
+        rows_of[caption].append(i)
     true_of: dict[str, list[int]] = defaultdict(list)
     for j, ways in enumerate(alternatives):
         for way in ways:
-            if way in said:
+            if way in rows_of:
                 true_of[way].append(j)
     same = np.eye(len(captions), len(alternatives), dtype=np.bool_)
-    for caption, places in true_of.items():
-        same[np.ix_(said[caption], places)] = True
+    for caption, columns in true_of.items():
+        same[np.ix_(rows_of[caption], columns)] = True
     return torch.from_numpy(same)
 
 
 def resize_to(x0: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Pictures of this shape (C, S, S), each pixel the mean of those that it replaces.
+    """Pictures reduced to another size by averaging blocks of pixels.
 
     x0: (B, C, kS, kS), premultiplied, k a whole number; ValueError otherwise.
+    shape: (C, S, S).
+    Returns (B, C, S, S).
     """
     channels, side, _ = shape
     if x0.shape[1] != channels or x0.shape[2] != x0.shape[3] or x0.shape[3] % side:

@@ -1,4 +1,4 @@
-"""What a training run is made of. Frozen: a run that continues is the run that was begun."""
+"""The training configuration. It is frozen: a run that resumes has the configuration that it began with."""
 
 import math
 from dataclasses import dataclass, replace
@@ -49,19 +49,22 @@ class TrainConfig:
     muon_lr, adamw_lr: peak learning rates.
     betas: of AdamW.
     warmup: pictures of linear rise of the learning rate.
-    cooldown: share of the run at its end in which the learning rate falls to zero.
+    cooldown: fraction of the run, at its end, in which the learning rate falls to zero.
     ema: width of the averaging window, relative to the pictures seen so far (Karras et al. 2024, section 3.1).
-    caption_dropout: share of pictures trained without words, for classifier-free guidance.
+    caption_dropout: fraction of pictures trained with the empty prompt, for classifier-free guidance.
     clip: largest norm of the gradient of a part.
     precision: "bf16" (autocast, weights stay float32) or "fp32".
-    sample_every, save_every, log_every: in pictures; samples are drawn, and measures taken, at 0 too.
-    validation: pictures that are held back to measure by.
-    validation_by: "content": rows of the same pixels are held back together or not at all; "row": as runs before
-        version 0.2 did.
-    best: which averaged weights are kept beside the last: "least NAME" or "most NAME", of what is measured; "": none.
-    parts: what is different for single parts of the model.
-    budget: seconds that the whole command may take, or None. With a budget the clock decides when the cool-down begins
-        and how long it is (`train.schedule`), and `images` only spaces samples, checkpoints and log lines.
+    compile: compile the loss with torch.
+    seed: of the weights, the order of the pictures, and the noise.
+    log_every, sample_every, save_every: in pictures; evaluations (`sample_every`) also at 0.
+    validation: number of pictures held back for validation.
+    validation_by: "content": rows of the same pixels are held back together or not at all; "row": as in versions before
+        0.2.
+    best: which averaged weights to keep besides the last: "least METRIC" or "most METRIC"; "": none.
+    parts: settings that differ for single parts of the model.
+    budget: seconds for the whole command, or None. With a budget the clock decides when the cool-down begins and how
+        long it is (`train.schedule`), and `images` only spaces samples, checkpoints and log lines.
+    ValueError for values out of range.
     """
 
     images: int
@@ -90,20 +93,20 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if self.images < 1 or self.batch_size < 1:
-            raise ValueError(f"a run needs pictures: images={self.images}, batch_size={self.batch_size}")
+            raise ValueError(f"images and batch_size must be 1 or more, got {self.images} and {self.batch_size}")
         for optimiser in (self.optimiser, *(part.optimiser for part in self.parts)):
             if optimiser is not None and optimiser not in OPTIMISERS:
                 raise ValueError(f"there is no optimiser {optimiser!r}; there are: {', '.join(OPTIMISERS)}")
         if self.precision not in ("bf16", "fp32"):
             raise ValueError(f"there is no precision {self.precision!r}; there are: bf16, fp32")
         if not 0 <= self.cooldown <= 1:
-            raise ValueError(f"cooldown is a share of the run, 0 … 1, got {self.cooldown}")
+            raise ValueError(f"cooldown is a fraction of the run and must be 0 to 1, got {self.cooldown}")
         if self.validation < 0:
-            raise ValueError(f"no fewer than 0 pictures can be held back, got {self.validation}")
+            raise ValueError(f"validation must be 0 pictures or more, got {self.validation}")
         if self.validation_by not in ("content", "row"):
-            raise ValueError(f"pictures are held back by content or by row, not by {self.validation_by!r}")
+            raise ValueError(f"validation_by must be content or row, got {self.validation_by!r}")
         if self.best and not self.best.startswith(("least ", "most ")):
-            raise ValueError(f'the best is the "least NAME" or the "most NAME" of what is measured, got {self.best!r}')
+            raise ValueError(f'best must be "least METRIC" or "most METRIC", got {self.best!r}')
         if self.budget is not None and not 0 < self.budget < math.inf:
             raise ValueError(f"a budget is a number of seconds above 0, got {self.budget}")
         if len({part.name for part in self.parts}) < len(self.parts):
@@ -125,17 +128,20 @@ class TrainConfig:
         return TrainPart(name, **{field: chosen(field) for field in fields})  # type: ignore[arg-type]
 
     def check_parts(self, names: list[str]) -> None:
-        """Raise ValueError where a part is configured that the model does not have."""
+        """Raise ValueError if a part is configured that the model does not have.
+
+        names: the parts of the model.
+        """
         unknown = [part.name for part in self.parts if part.name not in names]
         if unknown:
             raise ValueError(f"the model has no part {', '.join(unknown)}; it has: {', '.join(names)}")
 
     def rise(self, images_seen: int) -> float:
-        """The share of the peak learning rate that the warm-up allows, (0, 1]."""
+        """The learning rate during warm-up as a fraction of its peak, in (0, 1]."""
         return min(1.0, (images_seen + self.batch_size) / max(self.warmup, 1))
 
     def lr_factor(self, images_seen: int) -> float:
-        """Learning rate at this time as a share of its peak: linear rise, flat, then linear fall to zero.
+        """The learning rate as a fraction of its peak: a linear rise, constant, then a linear fall to zero.
 
         Source: Zhai et al. 2022 (warm-up, stable, cool-down); Hägele et al. 2024.
         """

@@ -1,4 +1,4 @@
-"""What goes wrong in training, read off the log: each fault by its name, with the usual remedy."""
+"""Faults in training, found in the log: each has a name and a sentence with the usual remedy."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,36 +10,38 @@ from unstir.train.config import TrainConfig
 Line = Mapping[str, float | str]
 
 GRACE = 100
-"""Steps after the warm-up before anything but a loss that is not finite counts as a fault."""
+"""Steps after the warm-up in which only a loss that is not finite counts as a fault."""
 
 LINES = 5
-"""A fault has lasted for so many lines of the log, and for as many steps as GRACE."""
+"""A fault must last for so many log lines, and for GRACE steps."""
 
 NEAR_CHANCE = 0.97
-"""A loss above this share of chance's is no better than one."""
+"""A loss above this fraction of the chance loss counts as no better than chance."""
 
 COLLAPSED = 0.9
-"""Mean cosine of different vectors of a batch; trained ones lie well below a half."""
+"""A mean cosine of different vectors above this counts as collapsed; after training it is well below 0.5."""
 
-NOT_FINITE = (
-    "the loss or its gradient is NaN or infinite: lower the learning rate, or train in fp32"  # as Diverged says
-)
+NOT_FINITE = "the loss or its gradient is NaN or infinite: lower the learning rate, or train in fp32"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault. name: always the same for the same fault.  sentence: what is seen, and what usually helps."""
+    """A fault.
+
+    name: identifies the kind of fault.
+    sentence: what was found, and what usually helps.
+    """
 
     name: str
     sentence: str
 
 
 def diagnose(lines: Sequence[Line], config: TrainConfig) -> list[Finding]:
-    """The faults that a run shows now.
+    """The faults of a run at the end of its log.
 
-    lines: of its log, in order, as the loop and the metrics of the kind write them: loss, and where the kind of model
-        has them chance (the loss of a model that looks at nothing), scale, cosine of pictures, cosine of captions.
-        Lines without a loss are passed over.
+    lines: of the log, in order. Used are `loss`, and if present `chance` (the loss of a model that ignores its input),
+        `scale`, `cosine of pictures` and `cosine of captions`. Lines without a loss are skipped.
+    config: of the run.
     """
     lines_with_loss = [line for line in lines if "loss" in line]
     if not lines_with_loss:
@@ -75,7 +77,7 @@ def diagnose(lines: Sequence[Line], config: TrainConfig) -> list[Finding]:
 
 
 def _lasting(lines: Sequence[Line], config: TrainConfig) -> Sequence[Line]:
-    """The last lines, enough to tell a fault from a bad moment; none while it is too early."""
+    """The last LINES lines or more, over GRACE steps or more; none while the run is too short."""
     start = config.warmup + GRACE * config.batch_size
     now = float(lines[-1]["images"])
     first = len(lines)

@@ -1,4 +1,4 @@
-"""What a diffusion model is trained on: pictures as they are, or scenes composed of them."""
+"""Batches for a diffusion model: pictures as they are, or scenes composed of them."""
 
 from unstir.data.pictures import Pictures
 from unstir.models.diffusion import Diffusion
@@ -10,7 +10,11 @@ from unstir.train.config import TrainConfig
 def diffusion_batches(
     model: Diffusion, pictures: Pictures, config: TrainConfig, source: SceneSource | None
 ) -> BatchSource:
-    """Batches for a diffusion model. ValueError for pictures that no scenes can be composed of."""
+    """Batches for a diffusion model.
+
+    source: composes scenes; None: pictures as they are.
+    ValueError for pictures that scenes cannot be composed of.
+    """
     if source is None:
         return picture_batches(model, pictures, config)
     trained = pictures.take(split(pictures, config)[0]) if config.validation else pictures

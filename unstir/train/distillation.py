@@ -1,4 +1,4 @@
-"""Consistency distillation: the same loop, with the model itself as its teacher, until four steps are enough."""
+"""Training by consistency distillation: a diffusion model is distilled to four steps, with itself as the teacher."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,24 +17,28 @@ KIND = "consistency"
 TEACHER = "teacher.safetensors"
 
 FEW_STEPS = DiffusionSettings(steps=4, guidance_scale=1.0, sampler="blend")
-"""How a distilled model draws: guidance was learned with it, and `blend` is the sampler it was distilled for."""
+"""The settings of a distilled model: it has learned the guidance, and `blend` is the sampler it was distilled for."""
 
 
 @dataclass(frozen=True)
 class DistillationOptions:
-    """guidance_scale: of the teacher, and so of all that the distilled model draws.  steps: of the teacher's grid."""
+    """Options of consistency distillation.
+
+    guidance_scale: of the teacher; the student learns it and is sampled without guidance.
+    steps: of the teacher's grid.
+    """
 
     guidance_scale: float
     steps: int = 24
 
 
 def begin(_description: Mapping[str, Any], options: Mapping[str, Any], folder: Path, device: str) -> Consistency:
-    """A student and its teacher, both with the weights that lie in the run's folder. UserError if there are none."""
+    """A student and its teacher, both with the weights of the teacher in the run folder. UserError if there is none."""
     return distillation(folder / TEACHER, DistillationOptions(**options), device)
 
 
 def distillation(teacher: Path, options: DistillationOptions, device: str) -> Consistency:
-    """A student with the weights of the teacher in this file, beside it. UserError where there is no such model."""
+    """A student and its teacher, both with the weights of this file. UserError where it is no model file."""
     student, master = (load_model(teacher, device, torch.float32).model for _ in range(2))
     assert isinstance(student, Diffusion)
     assert isinstance(master, Diffusion)
@@ -42,7 +46,7 @@ def distillation(teacher: Path, options: DistillationOptions, device: str) -> Co
 
 
 def distillation_config(batch_size: int, seed: int) -> TrainConfig:
-    """Small steps, from weights that are good already; every picture with its words."""
+    """The training configuration: a low learning rate, no caption dropout; without the number of pictures."""
     return TrainConfig(
         images=1, batch_size=batch_size, optimiser="adamw", adamw_lr=2e-4, caption_dropout=0.0, seed=seed
     )

@@ -1,7 +1,7 @@
-"""Several processes that train one model, as `torchrun` starts them: each has the whole model and a part of each batch.
+"""Data-parallel training by several processes of `torchrun`: each has the whole model and a part of each batch.
 
-Gradients are averaged before they are clipped, so that n processes take the step that one would take with the whole
-batch. One process draws no line here: everything below does nothing then.
+Gradients are averaged before they are clipped, so n processes take the same step as one process with the whole batch.
+With one process all functions here do nothing.
 """
 
 import os
@@ -16,15 +16,16 @@ from unstir.errors import UserError
 from unstir.models.process_group import process_group
 
 PATIENCE = timedelta(hours=2)
-"""How long processes wait for the first, which alone draws, measures and writes."""
+"""How long processes wait for the first one, which alone draws, validates and writes."""
 
 
 @contextmanager
 def joined_processes(device: str) -> Iterator[str]:
-    """Join the processes that torchrun has started, and part from them at the end. Yields this process's own device.
+    """Join the process group of torchrun, and leave it at the end. Without torchrun nothing happens.
 
-    device: "cpu", or "cuda" for the GPU of each process's local rank. Without torchrun nothing happens, and the device
-    is the one given. UserError where there are more processes than GPUs.
+    device: "cpu", or "cuda" for the GPU of the local rank.
+    Yields the device of this process.
+    UserError where there are more processes than GPUs.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield device
@@ -35,7 +36,7 @@ def joined_processes(device: str) -> Iterator[str]:
             raise UserError(f"there are {torch.cuda.device_count()} GPUs here; start no more processes than that")
         device = f"cuda:{local}"
         torch.cuda.set_device(local)
-        # The flags of `any_process` stay on the CPU, or every step would wait for the GPU.
+        # The flags of `any_process` stay on the CPU: on the GPU every step would have to wait for them.
         backend = "cpu:gloo,cuda:nccl"
     else:
         device, backend = "cpu", "gloo"
@@ -48,14 +49,17 @@ def joined_processes(device: str) -> Iterator[str]:
 
 
 def is_first() -> bool:
-    """Whether this is the process that draws, measures, writes and speaks."""
+    """Whether this is the process that draws, validates, writes and prints."""
     return process_group().rank == 0
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], loss: Tensor) -> Tensor:
-    """Give every process the mean of all processes' gradients. Returns the mean of their losses, () float32.
+    """Replace the gradients by their mean over all processes.
 
-    parameters: alike in all processes. All of it travels as one vector, because each message costs a wait.
+    parameters: the same in all processes.
+    loss: (), of this process.
+    Returns the mean loss, () float32.
+    Gradients and loss are sent as one vector, because each message has a latency.
     """
     loss = loss.detach().float()
     processes = process_group().size
@@ -73,23 +77,19 @@ def average_gradients(parameters: Iterable[nn.Parameter], loss: Tensor) -> Tenso
 
 
 def any_process(flag: bool) -> bool:
-    """Whether any process says so: then all do."""
-    if process_group().size == 1:
-        return flag
-    said = torch.tensor(int(flag))
-    distributed.all_reduce(said, op=distributed.ReduceOp.MAX)
-    return bool(said.item())
+    """Whether the flag is true in any process; all processes must call it."""
+    return bool(largest(int(flag)))
 
 
 def largest(number: int) -> int:
-    """The largest of the numbers that the processes say; all must ask."""
+    """The largest number of all processes; all must call it."""
     if process_group().size == 1:
         return number
-    said = torch.tensor(number)
-    distributed.all_reduce(said, op=distributed.ReduceOp.MAX)
-    return int(said.item())
+    maximum = torch.tensor(number)
+    distributed.all_reduce(maximum, op=distributed.ReduceOp.MAX)
+    return int(maximum.item())
 
 
 def barrier() -> None:
-    """Wait until every process is here."""
+    """Wait until every process has called this."""
     any_process(False)

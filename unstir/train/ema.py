@@ -1,4 +1,4 @@
-"""The average of the weights over the recent past, which samples better than the weights themselves."""
+"""Exponential moving average of the weights, which gives better samples than the weights themselves."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,21 +11,23 @@ from unstir.train.config import TrainConfig
 
 
 def trainable(model: Trainable) -> dict[str, nn.Parameter]:
-    """The parameters that training changes, by name: all that are not frozen."""
+    """The parameters that are not frozen, by name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def buffers(model: Trainable) -> dict[str, Tensor]:
-    """The persistent buffers, by name: what is kept with the weights and is none, such as an EMA codebook."""
+    """The persistent buffers by name, such as an EMA codebook."""
     parameters = {name for name, _ in model.named_parameters()}
     return {name: value for name, value in model.state_dict().items() if name not in parameters}
 
 
 class Average:
-    """An exponential average whose window grows with the run: at any time it spans the same share of the past.
+    """A moving average whose window grows with the run: it always covers the same fraction of the pictures seen.
 
-    The width of the window is the part's (`TrainConfig.part`): its standard deviation relative to the pictures seen,
-    about 0.05 to 0.1; parts whose width is 0 have no average.
+    model: whose weights are averaged.
+    config: `ema` of each part is the width of its window: the standard deviation relative to the pictures seen, about
+        0.05 to 0.1. A part of width 0 has no average.
+    weights: the averages, by name.
     Source: Karras et al. 2024 (EDM2), eq. 2 and 3, algorithm 2.
     """
 
@@ -44,7 +46,11 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: Trainable, images_seen: int, batch_size: int) -> None:
-        """Take in the weights reached after `images_seen` pictures, the last `batch_size` of them new."""
+        """Add the current weights to the averages.
+
+        images_seen: including the last batch.
+        batch_size: of the last batch.
+        """
         current = trainable(model)
         for gamma, names in self._groups:
             keep = (1 - batch_size / images_seen) ** (gamma + 1)
@@ -52,12 +58,13 @@ class Average:
             torch._foreach_lerp_(averages, values, 1 - keep)
 
     def load(self, weights: dict[str, Tensor]) -> None:
+        """Set the averages."""
         for name, value in self.weights.items():
             value.copy_(weights[name])
 
     @contextmanager
     def applied_to(self, model: Trainable) -> Iterator[None]:
-        """The model has these weights in place of its own, for the length of the block."""
+        """Replace the model's weights by the averages within the block."""
         own = {name: p.detach().clone() for name, p in trainable(model).items() if name in self.weights}
         try:
             _put(model, self.weights)
@@ -74,12 +81,16 @@ def _put(model: Trainable, weights: dict[str, Tensor]) -> None:
 
 
 def gamma_of(width: float) -> float:
-    """The power of t^gamma whose relative standard deviation is `width`, in (0, 0.29). Source: EDM2, eq. 126."""
+    """The exponent gamma of the power function t^gamma whose relative standard deviation is `width`.
+
+    width: in (0, 0.2886); ValueError otherwise.
+    Source: EDM2, eq. 126.
+    """
     if not 0 < width < 0.2886:
         raise ValueError(f"the width of the averaging window lies in (0, 0.28), got {width}")
     low, high = 0.0, 1e6
     for _ in range(200):
         middle = (low + high) / 2
-        spread = ((middle + 1) ** 0.5) / ((middle + 2) * (middle + 3) ** 0.5)
-        low, high = (middle, high) if spread > width else (low, middle)
+        deviation = ((middle + 1) ** 0.5) / ((middle + 2) * (middle + 3) ** 0.5)
+        low, high = (middle, high) if deviation > width else (low, middle)
     return low

@@ -1,7 +1,7 @@
-"""How each kind of model is trained: the half of the table of paradigms that is about training.
+"""The training half of the table of paradigms: how each kind of model is trained.
 
-A kind that says nothing here is trained by the defaults of `Training`: its batches are what `model.batch` makes of
-pictures and captions, its validation is the mean of its losses on held-out pictures, its preview is what it draws.
+A kind without an entry is trained by the defaults of `Training`: batches from `model.batch`, validation by the mean of
+its losses on held-out pictures, and a grid of drawn pictures as preview.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,9 +25,10 @@ SizeName = Literal["s", "m", "l"]
 
 @dataclass(frozen=True)
 class Preview:
-    """What a run shows of itself at every evaluation.
+    """The input of the preview that a run writes at every evaluation.
 
     prompts: of the sample grid; picture i has seed i.
+    settings: to draw with.
     pictures: held-out pictures, or where there are none the first ones.
     """
 
@@ -70,17 +71,17 @@ def _any_size(size: SizeName | None, budget: float, on_gpu: bool) -> SizeName:  
 
 @dataclass(frozen=True)
 class Training:
-    """How one kind of model is trained. Every field has a default that does for a model that draws.
+    """How one kind of model is trained. The defaults suit a model that draws.
 
-    batches: (model, pictures, config, source) -> what it is trained on.
-    validate: (model, held-out pictures, batch size) -> what is measured of the model as it stands.
-    metrics: (model, batch) -> quantities for a line of the log beside the loss, for `diagnose`.
-    preview: (model, Preview) -> a picture of what it can do.
-    begin: (description, options, run folder, device) -> the model that is trained, before its weights are filled in.
-    own_weights: whether `begin` fills in the weights itself.
-    recipe: (pictures, size) -> an automatic recipe whose number of pictures is still to be measured.
-    choose_size: (asked for, budget in seconds, on a GPU) -> the size that the budget can train.
-    expectation: whether a sentence on what so many passes give is said.
+    batches: (model, pictures, config, source) -> the source of batches.
+    validate: (model, held-out pictures, batch size) -> validation metrics by name.
+    metrics: (model, batch) -> train metrics for each log line, used by `diagnose`.
+    preview: (model, Preview) -> a picture, written at every evaluation.
+    begin: (description, options, run folder, device) -> the model to train, before its weights are initialised.
+    own_weights: whether `begin` initialises the weights itself.
+    recipe: (pictures, size) -> an automatic recipe, without its number of pictures.
+    choose_size: (size or None, budget in seconds, on a GPU) -> the size to train.
+    expectation: whether to say what a run of this length usually gives.
     """
 
     batches: Callable[[Any, Pictures, TrainConfig, SceneSource | None], BatchSource] = _trained_on
@@ -145,9 +146,9 @@ _known: dict[str, Training] = {}
 
 
 def register(kind: str, record: Training) -> None:
-    """Say how a kind of model from outside of the package is trained."""
+    """Add how a kind of model from outside the package is trained. ValueError where the kind is built in."""
     if kind in BUILT_IN:
-        raise ValueError(f"it is known already how {kind!r} is trained")
+        raise ValueError(f"the training of {kind!r} is built in and cannot be replaced")
     _known[kind] = record
 
 
@@ -164,5 +165,5 @@ def training(kind: str) -> Training:
 
 
 def held_out_pictures(pictures: Pictures, config: TrainConfig) -> Pictures:
-    """The pictures that the run with this configuration is not trained on."""
+    """The pictures that are held back for validation under this configuration."""
     return pictures.take(split(pictures, config)[1])

@@ -1,4 +1,4 @@
-"""The log of a run: one JSON object a line, always; TensorBoard beside it where asked."""
+"""The log of a run: log.jsonl, one JSON object a line, and optionally TensorBoard files."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,11 @@ NAME = "log.jsonl"
 
 
 class Log:
-    """Appends to RUN/log.jsonl. Opened at `images_seen`, it first drops the lines that a killed run wrote after."""
+    """Appends to log.jsonl of a run folder.
+
+    images_seen: where the run continues; later lines, of a process that was killed, are removed.
+    tensorboard: write TensorBoard files too. UserError where TensorBoard is not installed.
+    """
 
     def __init__(self, folder: Path, images_seen: int, tensorboard: bool = False) -> None:
         self._path = folder / NAME
@@ -25,11 +29,11 @@ class Log:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 raise UserError("TensorBoard is not installed: pip install 'unstir[tensorboard]'") from None
-            # What comes at this step or after is dropped: the point where the run goes on is to stay.
+            # purge_step removes this step and later ones; the step at which the run resumes is kept.
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen + 1)
 
     def write(self, images_seen: int, values: Mapping[str, float | str]) -> None:
-        """One line: the clock and these values."""
+        """Write one line: the training clock and these values. UserError where the file cannot be written."""
         line = json.dumps({"images": images_seen, **values}) + "\n"
         try:
             self._file.write(line)
@@ -48,7 +52,7 @@ class Log:
 
     @staticmethod
     def lines(folder: Path) -> list[dict[str, Any]]:
-        """Every whole line of the log in this folder; the torn last line of a killed run is left out."""
+        """Every complete line of the log in this folder; an incomplete last line is skipped."""
         path = folder / NAME
         if not path.exists():
             return []

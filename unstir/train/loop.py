@@ -1,4 +1,4 @@
-"""The training loop: one for every paradigm. A generator: whoever wants a progress bar or a cancel button iterates."""
+"""The training loop, the same for every paradigm: a generator that yields the progress."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,14 +17,15 @@ __all__ = ["Diverged", "Progress", "Run", "training_loop"]
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is.
+    """The state of a run.
 
-    images: how many pictures it will see, or is expected to see, in all.
-    loss: mean since the last report; the sum over the parts where there are several.
+    images_seen: the training clock.
+    images: pictures at the end of the run, estimated where a budget decides.
+    loss: the mean since the last log line; the sum over the parts if there are several.
     rate: pictures a second.
     seconds_left: at this rate, or until the budget ends.
     event: "log", "stopped" or "done".
-    warnings: faults that show for the first time, each a sentence.
+    warnings: faults found for the first time, each a sentence.
     """
 
     images_seen: int
@@ -47,20 +48,22 @@ def training_loop(
     used: float = 0.0,
     now: Callable[[], float] = time.monotonic,
 ) -> Iterator[Progress]:
-    """Train from wherever the folder's checkpoint is to the end, yielding a Progress at every log line.
+    """Train from the checkpoint in the run folder, or from the beginning, to the end.
 
+    A run that is killed and resumed by calling this again ends with the same bits. Of several processes that train
+    together, only the first one calls `sample`, `measure` and `keep`, and writes.
     sample: draws the sample grid; called at 0 pictures, every `sample_every` and at the end.
-    measure: numbers for the log, at the same times, beside those of validation; called while the model has its
-        averaged weights.
-    keep: called when these numbers are the best so far, by what the configuration says.
-    stop: asked after every step; when true the run is saved and the generator ends.
+    measure: further metrics for the log, at the same times; called while the model has its averaged weights.
+    keep: called when the metric that the configuration names is the best so far.
+    stop: called after every step; if it is true in any process, the run is saved and the generator ends.
+    tensorboard: write TensorBoard files too.
     used: seconds of the budget that this command has used before.
     now: the clock of the budget.
-    A run that is killed anywhere and continued by calling this again ends in the very same bits. Of several processes
-    that train together the first alone calls these functions (all ask `stop`, and one is enough) and writes.
+    Yields a Progress at every log line.
+    Raises Diverged where the loss is not finite, ValueError where the checkpoint is of another run.
     """
     continued = run.restore()
-    barrier()  # restoring clears away what a killed run left: nobody may write before all have done so
+    barrier()  # restoring removes temporary files: no process may write before all have restored
     if run.config.compile:
         run.model.compile_loss()
     monitor = None
@@ -83,8 +86,9 @@ class _Loop(Generic[M]):
     """One call of `training_loop`.
 
     rate: pictures a second, smoothed.
-    since, seen_then: when it was last measured.
+    since, seen_then: time and training clock when it was last measured.
     evaluation_seconds: how long the last evaluation took.
+    clock: of the budget, or None.
     """
 
     run: Run[M]
@@ -114,7 +118,7 @@ class _Loop(Generic[M]):
             stopped = any_process(stop())
             self.decide()
             done = run.schedule.finished(run.images_seen)
-            # Samples go before the checkpoint: killed between the two, a run comes here again and draws what it lacks.
+            # Samples are drawn before the checkpoint: a run that is killed between the two draws them again.
             if done or (self.crossed(config.sample_every) and self.time_to_evaluate()):
                 self.evaluate()
                 self.measure_rate_from_here()
@@ -125,23 +129,23 @@ class _Loop(Generic[M]):
                 return
 
     def crossed(self, every: int) -> bool:
-        """Whether the last step went over a multiple of this many pictures."""
+        """Whether the last step passed a multiple of this many pictures."""
         seen = self.run.images_seen
         return seen // every > (seen - self.run.config.batch_size) // every
 
     def time_to_evaluate(self) -> bool:
-        """Whether the budget allows an evaluation besides the last one."""
+        """Whether the budget allows another evaluation besides the last one."""
         budget = self.run.config.budget
         if self.clock is None or budget is None:
             return True
         return self.clock.used + 2 * self.evaluation_seconds < budget
 
     def measure_rate_from_here(self) -> None:
-        """Count the rate from here: what was done since is no training."""
+        """Measure the rate from now on: the time since the last step was not spent on training."""
         self.since, self.seen_then = time.perf_counter(), self.run.images_seen
 
     def decide(self) -> None:
-        """Let the clock decide, on the first process, and write the decision down before anything follows from it."""
+        """Let the clock of the first process decide on the end of the run, and write the decision before it is used."""
         run = self.run
         if self.clock is None:
             return
@@ -150,7 +154,7 @@ class _Loop(Generic[M]):
         end = largest(decision.end if decision else 0)
         if not end:
             return
-        # Each process computes the factor for itself, from the same decisions.
+        # Every process computes the same factor from the same decisions.
         factor = run.schedule.lr_factor(run.images_seen)
         run.schedule.decisions.append(Decision(run.images_seen, factor, end))
         if is_first():
@@ -175,7 +179,7 @@ class _Loop(Generic[M]):
         return Progress(run.images_seen, total, sum(run.mean_losses().values()), self.rate, left, event, warnings)
 
     def log(self) -> Progress:
-        """Write a line of the log, and begin the next mean."""
+        """Write a log line, and set the mean loss back."""
         run = self.run
         progress = self.progress("log")
         if self.monitor is not None:
@@ -191,7 +195,7 @@ class _Loop(Generic[M]):
         return progress
 
     def evaluate(self) -> None:
-        """Measure, keep the best, draw samples: what the first process does while the others wait."""
+        """Validate, keep the best weights and draw samples, in the first process while the others wait."""
         run, monitor = self.run, self.monitor
         if monitor is None:
             return

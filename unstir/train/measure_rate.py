@@ -15,8 +15,8 @@ from unstir.train.run import Run
 from unstir.train.run_file import RunFile
 from unstir.train.run_setup import RunSetup
 
-EVALUATION_SHARE = 0.05
-"""The share of the budget that one sample grid may take: on a slow machine it shows fewer pictures."""
+EVALUATION_FRACTION = 0.05
+"""The fraction of the budget that one sample grid may take; on a slow machine the grid has fewer pictures."""
 
 
 def with_estimated_images(setup: RunSetup, run_file: RunFile, model: Any, pictures: Pictures) -> tuple[RunFile, float]:
@@ -29,7 +29,7 @@ def with_estimated_images(setup: RunSetup, run_file: RunFile, model: Any, pictur
     trial = run_folder.run_of(setup.folder, run_file, model, pictures)
     try:
         validation, one_picture = evaluation_seconds(trial, run_file)
-        shown = max(1, int(EVALUATION_SHARE * setup.seconds / max(one_picture, 1e-3)))
+        shown = max(1, int(EVALUATION_FRACTION * setup.seconds / max(one_picture, 1e-3)))
         run_file = replace(run_file, prompts=run_file.prompts[:shown])
         evaluation = validation + one_picture * len(run_file.prompts)
         rate = measured_rate(trial, seconds=min(6.0, setup.seconds / 10))

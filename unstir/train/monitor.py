@@ -1,4 +1,4 @@
-"""What is written down while a run trains: its log, its measures, its faults, its samples and its best weights."""
+"""The log of a run while it trains: losses, validation metrics and warnings; and which weights are the best."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,9 +15,13 @@ Measures = Mapping[str, float]
 
 
 class Monitor:
-    """The log of one run, from `images_seen` on. Only the first of several processes has one.
+    """Writes the log of one run. Only the first of several processes has one.
 
-    held: pictures to measure by.
+    folder: of the run.
+    training: how its kind is trained.
+    pictures, config: of the run; they give the held-out pictures.
+    images_seen: where the log continues.
+    tensorboard: write TensorBoard files too.
     """
 
     def __init__(
@@ -36,13 +40,13 @@ class Monitor:
         self.named = {line["warning"] for line in self.lines if "warning" in line}
 
     def write(self, images_seen: int, values: Measures) -> list[Finding]:
-        """A line of the log. Returns the faults that show now for the first time; they are in the log then too."""
+        """Write a line. Returns the faults that are found for the first time, which are written too."""
         self.log.write(images_seen, values)
         self.lines.append({"images": images_seen, **values})
         return [found for found in diagnose(self.lines, self.config) if self.warn(images_seen, found)]
 
     def warn(self, images_seen: int, found: Finding) -> bool:
-        """Write this fault down; False if it is in the log already."""
+        """Write a fault; False if the log has it already."""
         if found.name in self.named:
             return False
         self.named.add(found.name)
@@ -50,9 +54,11 @@ class Monitor:
         return True
 
     def measured(self, model: Trainable, images_seen: int, more: Callable[[], Measures]) -> dict[str, float]:
-        """Measure a model, with its averaged weights in place, and write it down.
+        """Validate a model and write the metrics.
 
-        more: further measures, from outside.
+        model: with its averaged weights.
+        more: gives further metrics.
+        Returns all of them by name.
         """
         values = {**self.training.validate(model, self.held, self.config.batch_size), **more()}
         if values:
@@ -65,17 +71,19 @@ class Monitor:
 
 
 def better(values: Measures, best: str, before: float | None) -> float | None:
-    """The value by which these are the best so far, or equal to them, or None if they are not.
+    """The value of the metric that selects the best weights, if it is at least as good as before; None otherwise.
 
-    best: "least NAME" or "most NAME", "" for nothing.  before: the best value until now.
-    ValueError where that is not among what is measured.
+    values: metrics by name.
+    best: "least NAME" or "most NAME"; "": no selection.
+    before: the best value so far.
+    ValueError where the metric is not among the values.
     """
     if not best:
         return None
     direction, _, name = best.partition(" ")
     if name not in values:
         known = ", ".join(values) or "nothing (see `validation`)"
-        raise ValueError(f"the best weights are to be chosen by {name!r}, and measured is: {known}")
+        raise ValueError(f"the best weights are selected by {name!r}, but the metrics are: {known}")
     value = float(values[name])
     if math.isnan(value) or (before is not None and (value > before if direction == "least" else value < before)):
         return None

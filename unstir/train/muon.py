@@ -1,4 +1,4 @@
-"""Muon: momentum whose every matrix is made orthogonal before it is applied."""
+"""The optimiser Muon: momentum updates, each matrix orthogonalised before it is applied."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -12,11 +12,12 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """The arithmetic of torch.optim.Muon, with matrices of one shape orthogonalised together.
+    """torch.optim.Muon with all matrices of one shape orthogonalised together.
 
-    A transformer has a dozen blocks of the same few shapes; alone, each of its matrices is some twenty tiny kernels,
-    and a GPU waits for their launches longer than it computes.
-    params: matrices.  The update of an m×n matrix is scaled by sqrt(max(1, m/n)). Source: Jordan et al. 2024.
+    One matrix at a time, a GPU spends more time on kernel launches than on computing.
+    params: matrices.
+    lr: the update of an m×n matrix is scaled by lr · sqrt(max(1, m/n)).
+    Source: Jordan et al. 2024.
     """
 
     def __init__(
@@ -56,7 +57,11 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Each matrix (B, m, n) with its singular values brought close to 1, in bfloat16."""
+    """Matrices with their singular values moved close to 1, by Newton–Schulz iterations in bfloat16.
+
+    matrices: (B, m, n).
+    Returns (B, m, n).
+    """
     a, b, c = NEWTON_SCHULZ
     x = matrices.bfloat16()
     tall = x.shape[1] > x.shape[2]

@@ -1,4 +1,4 @@
-"""From a recipe and pictures to a model that can be trained."""
+"""Building the model of a new run from a recipe and its pictures."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -25,7 +25,7 @@ from unstir.train.recipe import Recipe
 
 
 def select(source: Source, recipe: Recipe) -> Source:
-    """The source with only the pictures that the recipe trains on, and with what it says of them beside."""
+    """The source with only the pictures that the recipe selects, and with its annotations."""
     entries = [entry for entry in source.entries if recipe.wanted is None or recipe.wanted(entry.meta)]
     if recipe.annotate is not None:
         entries = [replace(entry, meta=recipe.annotate(entry.meta)) for entry in entries]
@@ -40,14 +40,17 @@ def pack_for(
     where: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Pictures, list[Problem]]:
-    """The pictures of a recipe, from a source or a built-in set, written into the folder `where`.
+    """Pack the pictures that a recipe selects.
 
-    Returns them, and those that could not be used. UserError where none is left.
+    found: a source, or a built-in set.
+    where: the folder to write to.
+    progress: called with (done, total).
+    Returns the packed pictures, and the problems of those that cannot be used. UserError where none is left.
     """
     if isinstance(found, Source):
         source = select(found, recipe)
         if not source.entries:
-            raise UserError(f"the recipe wants none of the {len(found.entries)} pictures in {found.name}")
+            raise UserError(f"the recipe selects none of the {len(found.entries)} pictures in {found.name}")
         channels, side, _ = recipe.shape
         pictures, problems = pack(source, side, channels, where=where, captioner=recipe.captioner, progress=progress)
         return pictures, [*source.problems, *problems]
@@ -79,10 +82,10 @@ def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def new_model(recipe: Recipe, pictures: Pictures) -> Any:
-    """A model with starting weights, and a tokenizer trained on the captions. Deterministic.
+    """A model with new weights, and a tokenizer trained on the captions. Deterministic.
 
-    Its context is as long as the recipe says, or as the longest caption or sample prompt needs.
-    Raises UserError where the pictures have not the size and channels that the recipe's network takes.
+    The context is as long as the recipe says, or longer if a caption or sample prompt needs it.
+    Raises UserError where the pictures do not have the size and channels of the recipe's network.
     """
     _check_size(recipe, pictures)
     record = paradigm(recipe.kind)
@@ -100,14 +103,15 @@ def new_model(recipe: Recipe, pictures: Pictures) -> Any:
 
 
 def model_from(recipe: Recipe, pictures: Pictures, start: Any) -> Any:
-    """A model with the weights, the tokenizer and the context of another, trained on as the recipe says.
+    """A model for fine-tuning: weights, tokenizer and context of another model, configuration of the recipe.
 
-    UserError where the recipe's network is another one, or where its tokens do not suffice for these captions.
+    start: the other model.
+    UserError where the recipe has another network, or a caption does not fit into the context.
     """
     _check_size(recipe, pictures)
     record = paradigm(recipe.kind)
     if not isinstance(start.config, record.config):
-        raise UserError(f"the recipe trains {record.title}, and the model to fine-tune is none; leave out one of them")
+        raise UserError(f"the recipe trains {record.title}, and the model to fine-tune is of another kind; omit one")
     was: Any = start.config
     try:
         config = recipe.model.continued(was) if hasattr(recipe.model, "continued") else was
@@ -115,7 +119,7 @@ def model_from(recipe: Recipe, pictures: Pictures, start: Any) -> Any:
         initialise(model, recipe.train.seed)
         copy_weights(model, start)
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"the recipe does not fit the model to fine-tune: {error}; leave out one of them") from None
+        raise UserError(f"the recipe does not fit the model to fine-tune: {error}; omit one of them") from None
     if record.tokenizer is not None:
         longest = max(_texts(recipe, pictures), key=lambda text: len(start.tokenizer.tokens(text)))
         tokens = len(start.tokenizer.tokens(longest))
@@ -129,9 +133,9 @@ def model_from(recipe: Recipe, pictures: Pictures, start: Any) -> Any:
 
 @torch.no_grad()
 def copy_weights(model: nn.Module, start: nn.Module) -> None:
-    """Give a model the weights of another wherever it has the same.
+    """Copy the weights of one model to another.
 
-    ValueError where weights are missing other than of the layout predictor, which is learned from captions in minutes.
+    start: the model to copy from. It need not have a layout predictor; ValueError where other weights are missing.
     """
     given = start.state_dict()
     for name, value in model.state_dict().items():
@@ -147,20 +151,18 @@ def _check_size(recipe: Recipe, pictures: Pictures) -> None:
     if (height, width, channels) != (side, side, wanted):
         raise UserError(
             f"the network of this recipe takes pictures of {side}×{side} pixels with {wanted} channels, "
-            f"these have {width}×{height} with {channels}; take another recipe, or none"
+            f"these have {width}×{height} with {channels}; use another recipe, or none"
         )
 
 
 def _texts(recipe: Recipe, pictures: Pictures) -> list[str]:
-    """All that a model must be able to read."""
+    """The texts that must fit into the context."""
     alone = recipe.source.shortest_captions(pictures) if recipe.source is not None else []
     return [*_captions(pictures), *recipe.prompts, *alone]
 
 
 def known_words(recipe: Recipe, pictures: Pictures) -> list[str]:
-    """The words that a model of this recipe is trained on, the most frequent first: what `generate` compares prompts
-    with.
-    """
+    """The words of the training captions, the most frequent first; `generate` compares prompts with them."""
     extra = recipe.source.captions(pictures) if recipe.source is not None else []
     return vocabulary([*_captions(pictures), *extra])
 
@@ -170,5 +172,5 @@ def _captions(pictures: Pictures) -> Iterator[str]:
 
 
 def _longest(tokenizer: Tokenizer, texts: Iterable[str]) -> int:
-    """Tokens of the longest of these texts."""
+    """The number of tokens of the longest text."""
     return max(len(tokenizer.tokens(text)) for text in texts)

@@ -1,4 +1,4 @@
-"""Optimisers: Muon for the matrices inside blocks, AdamW for the rest, behind one small interface."""
+"""The optimiser of one part of a model: Muon for the matrices inside blocks, AdamW for the rest."""
 
 from collections.abc import Iterator
 
@@ -11,11 +11,11 @@ from unstir.train.muon import Muon
 
 
 class Optimiser:
-    """One or two torch optimisers that step together and whose state is a flat dictionary of tensors.
+    """One or two torch optimisers with one state, a flat dictionary of tensors as safetensors files need it.
 
-    Flat, because a checkpoint is a safetensors file: names to tensors, nothing else.
-    part: the module whose trainable parameters it updates; the network names the matrices for Muon
+    part: the module whose trainable parameters are updated; its network names the matrices for Muon
         (`nn.init.hidden_matrices`).
+    config: of the part.
     """
 
     def __init__(self, part: nn.Module, config: TrainPart) -> None:
@@ -38,7 +38,10 @@ class Optimiser:
             self._optimisers.append((adamw, [n for n, _ in rest], config.adamw_lr))
 
     def step(self, lr_factor: float) -> None:
-        """One update at this share of the peak learning rate."""
+        """One update.
+
+        lr_factor: the learning rate as a fraction of its peak.
+        """
         for optimiser, _, peak in self._optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = peak * lr_factor
@@ -60,12 +63,12 @@ class Optimiser:
         }
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Put a state back, as `state` gave it."""
+        """Restore a state that `state` returned."""
         by_name: dict[str, dict[str, Tensor]] = {}
         for path, value in state.items():
             name, _, key = path.rpartition("/")
             by_name.setdefault(name, {})[key] = value
         for name, slots, parameter in self._slots():
             for key, value in by_name.get(name, {}).items():
-                # All of it lies beside its parameter: fused AdamW keeps even its step counter there.
+                # On the parameter's device: fused AdamW keeps even its step counter there.
                 slots[key] = value.clone().to(parameter.device)

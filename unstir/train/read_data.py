@@ -28,7 +28,7 @@ READING_FRACTION = 0.4
 """The fraction of the budget that reading the pictures may take."""
 
 MIN_PICTURES = 256
-"""So many pictures are read whatever the budget is: a sample's time says nothing of them, and fewer teach nothing."""
+"""Read at least so many pictures, whatever the budget: the time of so few cannot be estimated from a sample."""
 
 
 def read_pictures(setup: RunSetup, read: Callable[[], None]) -> Pictures:

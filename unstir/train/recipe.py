@@ -1,4 +1,4 @@
-"""A recipe: everything about a run but where the pictures lie."""
+"""A recipe: everything about a run except its pictures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,18 +18,20 @@ Meta = Mapping[str, object]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a model of any kind is trained.
+    """How a model of any kind is trained. `wanted`, `annotate`, `keep` and `captioner` are applied in this order.
 
-    model: the whole configuration of the model. Of its text encoder, `vocabulary` is the largest number of tokens to
-        learn from the captions, and `length` the least number of tokens to read; both are fitted to the captions.
-    train: how.
+    model: the configuration of the model. Of its text encoder, `vocabulary` is the largest number of tokens to learn
+        from the captions, and `length` the smallest context; both are fitted to the captions.
+    train: the training configuration.
     prompts: of the sample grid; (): some of the captions.
-    settings: what the finished model draws with by default; None: the defaults of its kind.
+    settings: the defaults of the finished model; None: those of its kind.
     source: where batches come from; None: the pictures as they are.
-    wanted, annotate, keep, captioner: what of the data is used, in this order. `wanted` says which pictures, by their
-        metadata; `annotate` adds to it; `keep` gives the rows to train on, of all those that are left, and so holds
-        the others out; `captioner` gives the captions of each picture.
-    notes: into the model's file.
+    wanted: (metadata) -> whether to use a picture.
+    annotate: (metadata) -> the metadata with further fields.
+    keep: (metadata of all pictures) -> the rows to train on; the others are held out.
+    captioner: (entry) -> the captions of a picture.
+    notes: for the model file.
+    ValueError for a configuration of no known kind, or settings of another kind.
     """
 
     model: Any
@@ -60,5 +62,8 @@ class Recipe:
         return shape
 
     def with_train(self, **changes: Any) -> "Recipe":
-        """The same recipe, trained otherwise. changes: fields of TrainConfig."""
+        """The recipe with another training configuration.
+
+        changes: fields of TrainConfig.
+        """
         return replace(self, train=replace(self.train, **changes))

@@ -1,4 +1,4 @@
-"""A run: a model on its way, and the folder where it is kept."""
+"""A run: the state of training, its steps, and its checkpoints."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -32,13 +32,20 @@ class Diverged(Exception):
 
 @dataclass
 class Run(Generic[M]):
-    """Everything that changes while training, and the folder where it is kept.
+    """The state of training.
 
-    source: what to train on.
+    folder: for the checkpoint.
+    model: is trained.
+    pictures: of the run, with the held-out ones.
+    config: the training configuration.
+    source: of the batches.
     kind: of the model, as in the table of `train.kinds`.
     images_seen: the training clock.
-    best: by the measure that the configuration names, of the weights that were kept as the best.
-    seconds: of the budget that were used before this process began.
+    loss_sums, loss_counts: by part, since the last `clear_losses`.
+    best: the metric of the weights that were kept as the best, or None.
+    seconds: of the budget, used before this process began.
+    last_batch: the batch of the last step, or None.
+    ValueError where a part is configured that the model does not have.
     """
 
     folder: Path
@@ -62,20 +69,20 @@ class Run(Generic[M]):
         self.reset()
 
     def reset(self) -> None:
-        """To the beginning, with the weights that the model has now."""
+        """Set everything to its initial state, except the weights of the model."""
         self.images_seen, self.best, self.last_batch, self.seconds = 0, None, None, 0.0
         self._parts: dict[str, TrainPart] = {name: self.config.part(name) for name in self.model.parts()}
-        # Kept on the device: to read a loss is to wait for it, and a GPU that is waited for at every step idles.
+        # On the device: reading a loss synchronises, and a GPU that is synchronised at every step idles.
         self.loss_sums = {name: torch.zeros((), dtype=torch.float64, device=self.model.device) for name in self._parts}
         self.loss_counts = dict.fromkeys(self._parts, 0)
         self.optimisers = {name: Optimiser(module, self._parts[name]) for name, module in self.model.parts().items()}
         self.average = Average(self.model, self.config)
         self.schedule = Schedule(self.config)
 
-    # Keeping
+    # Checkpoints
 
     def save(self) -> None:
-        """Write the checkpoint: after this a kill costs nothing. Diverged, and nothing written, if the run has."""
+        """Write the checkpoint. Raises Diverged, and writes nothing, if the loss is not finite."""
         self.mean_losses()
         tensors = {f"model/{n}": p for n, p in self._state().items()}
         tensors |= {f"average/{n}": p for n, p in self.average.weights.items()}
@@ -92,20 +99,20 @@ class Run(Generic[M]):
         checkpoints.save_checkpoint(self.folder, Checkpoint(tensors, facts))
 
     def _state(self) -> dict[str, Tensor]:
-        """What training changes in the model: parameters that are not frozen, and persistent buffers."""
+        """The state of the model: parameters that are not frozen, and persistent buffers."""
         return dict(trainable(self.model)) | buffers(self.model)
 
     def restore(self) -> bool:
-        """Go back to the checkpoint in the folder; False if there is none. ValueError if it is not of this run."""
+        """Load the checkpoint in the folder; False if there is none. ValueError if it is of another run."""
         found = checkpoints.load_checkpoint(self.folder)
         if found is None:
             return False
         facts = current_facts(found.facts, list(self._parts))
         if facts is None:
-            raise ValueError(f"the checkpoint in {self.folder} does not say where the run was")
+            raise ValueError(f"the checkpoint in {self.folder} is incomplete")
         if not self._same_config(facts["config"]):
             raise ValueError(f"{self.folder} was begun with another configuration; continue it with the same one")
-        # Earlier versions kept also what is frozen.
+        # Earlier versions saved frozen parameters too.
         frozen = {name for name, p in self.model.named_parameters() if not p.requires_grad}
         state, weights, average = self._state(), found.group("model"), found.group("average")
         for group, wanted in ((weights, state), (average, self.average.weights)):
@@ -126,7 +133,7 @@ class Run(Generic[M]):
         return True
 
     def _same_config(self, config: dict[str, Any]) -> bool:
-        """Whether this is our configuration; settings that it does not name, being older than they, are the default."""
+        """Whether the configurations are equal; fields that an older one does not have count as their default."""
         try:
             return dataclass_from(TrainConfig, current_config(config)) == self.config
         except ValueError:
@@ -135,7 +142,7 @@ class Run(Generic[M]):
     # Losses
 
     def mean_losses(self) -> dict[str, float]:
-        """The mean loss of each part since it was last set back; NaN if there was no step since. Raises Diverged."""
+        """The mean loss of each part since the last `clear_losses`; NaN if there was no step. Raises Diverged."""
         means = {}
         for name, total in self.loss_sums.items():
             value = total.item()
@@ -145,20 +152,20 @@ class Run(Generic[M]):
         return means
 
     def clear_losses(self) -> None:
-        """Begin the next mean."""
+        """Set the sums and counts of the losses to zero."""
         for name, total in self.loss_sums.items():
             total.zero_()
             self.loss_counts[name] = 0
 
-    # Going on
+    # Training
 
     def step(self) -> None:
-        """Train on the next batch; on this process's rows of it, and as all do, where several share it."""
+        """Train on the next batch; with several processes, on this process's rows of it."""
         config, model = self.config, self.model
         batch = self.last_batch = self.source.next_batch(self.images_seen)
         rng = rng_at(config, self.images_seen, model.device)
         factor, modules = self.schedule.lr_factor(self.images_seen), model.parts()
-        # The cast of each weight is made once a step, not once a use: caching is on, and emptied on leaving.
+        # Autocast caches the cast weights within the block.
         with torch.autocast(model.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             for name, loss in model.losses(batch, rng):
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -166,20 +173,20 @@ class Run(Generic[M]):
                 loss = average_gradients(parameters, loss)
                 norm = torch.nn.utils.clip_grad_norm_(parameters, self._parts[name].clip)
                 self.optimisers[name].step(factor)
-                # One part's loss leaves gradients in the others, and the cast weights are now out of date.
+                # A part's loss leaves gradients in other parts, and the cached weights are out of date now.
                 model.zero_grad(set_to_none=True)
                 torch.clear_autocast_cache()
-                # A gradient that is not finite makes the sum not finite, for `mean_losses` to find.
+                # If the gradient is not finite, the sum is not finite either, and `mean_losses` raises.
                 self.loss_sums[name] += loss.double() + 0 * norm.double()
                 self.loss_counts[name] += 1
         self.images_seen += config.batch_size
         self.average.update(model, self.images_seen, config.batch_size)
 
-    # Looking at the model
+    # Averaged weights
 
     @contextmanager
     def evaluating(self) -> Iterator[M]:
-        """The model with its averaged weights and in evaluation mode, for the length of the block."""
+        """The model with its averaged weights and in evaluation mode, within the block."""
         was = self.model.training
         with self.average.applied_to(self.model):
             self.model.train(False)
@@ -189,7 +196,7 @@ class Run(Generic[M]):
                 self.model.train(was)
 
     def exported(self) -> tuple[nn.Module, dict[str, Tensor]]:
-        """The model of the model file, and its weights and persistent buffers: averages where there are any."""
+        """The model to export, and its weights and persistent buffers: averages where there are any."""
         model = self.model.exported()
         names = {id(p): name for name, p in self.model.named_parameters()}
         weights = {name: self.average.weights.get(names[id(p)], p.detach()) for name, p in model.named_parameters()}
@@ -197,8 +204,8 @@ class Run(Generic[M]):
 
 
 def current_config(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a TrainConfig as this version has them, from those of any version."""
-    # Before 0.2 the configuration said whether batches were scenes; a run's file has a source of batches now.
+    """The values of a TrainConfig of any version, as this version has them."""
+    # Before 0.2 the field `scenes` was in the configuration; run.json has a field `source` now.
     current = {name: value for name, value in values.items() if name != "scenes"}
     if current.get("best") == "most named":
         current["best"] = "most image-to-text R@1"
@@ -206,7 +213,10 @@ def current_config(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def current_facts(facts: Mapping[str, Any], parts: list[str]) -> dict[str, Any] | None:
-    """The facts of a checkpoint as this version has them, from those of any version; None where some are missing."""
+    """The facts of a checkpoint of any version, as this version has them; None where some are missing.
+
+    parts: of the model.
+    """
     current = {"best": None, "seconds": 0.0} | dict(facts)
     if "loss_sum" in current and len(parts) == 1:  # before 0.2 there was one sum for all parts
         current["loss_sums"] = {parts[0]: current["loss_sum"]}

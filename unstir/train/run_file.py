@@ -1,4 +1,4 @@
-"""run.json: what was decided when a run began. It is never changed after."""
+"""run.json: the configuration of a run, written when it begins and never changed after."""
 
 import json
 from collections.abc import Mapping
@@ -21,17 +21,18 @@ NAME = "run.json"
 
 @dataclass(frozen=True)
 class RunFile:
-    """What a run is.
+    """The contents of run.json.
 
     data: where the pictures came from, as it was typed.
-    train: how it is trained.
-    model: the description of the model of its model file (`models.description`).
-    notes: into that file.
-    prompts, settings: of a model that draws: of its sample grid, and what it draws with by default.
-    kind: how it is trained (`train.kinds`); "": as the kind of its model is.
-    options: what that kind of training asks for beside.
+    train: the training configuration.
+    model: the description of the model (`models.description`).
+    notes: for the model file.
+    prompts: of the sample grid, for a model that draws.
+    settings: the defaults of the finished model, if it draws.
+    kind: the kind of training (`train.kinds`); "": that of the kind of model.
+    options: further options of that kind of training.
     source: where batches come from; None: the pictures as they are.
-    started: whether it was initialised from the weights of another model, which lies in the folder.
+    started: whether the weights are initialised from another model, which is in the folder.
     """
 
     data: str
@@ -51,7 +52,7 @@ class RunFile:
         return self.kind or str(self.model["kind"])
 
     def write(self, folder: Path) -> None:
-        """Begin a run: from here on the folder decides, not the command that made it."""
+        """Write run.json. From now on the folder holds a run, and the options of the command have no effect on it."""
         values: dict[str, Any] = {
             "data": self.data,
             "train": asdict(self.train),
@@ -71,7 +72,7 @@ class RunFile:
 
 
 def read_run_file(folder: Path) -> RunFile:
-    """What was decided when the run in this folder began; UserError if that cannot be read."""
+    """Read run.json of a run folder; UserError if it is missing or damaged."""
     path = folder / NAME
     try:
         match json.loads(path.read_text(encoding="utf-8")):
@@ -96,7 +97,7 @@ def read_run_file(folder: Path) -> RunFile:
                     _source(rest.get("source"), train.get("scenes")),
                     bool(rest.get("started")),
                 )
-        raise ValueError("something is missing in it")
+        raise ValueError("a field is missing")
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); begin the run anew in another folder") from None
 
@@ -108,22 +109,26 @@ def _kind(rest: Mapping[Any, Any]) -> tuple[str, Mapping[str, Any]]:
         case {"tuning": None}:
             return "", {}
         case {"tuning": other}:
-            raise ValueError(f"{other!r} says nothing about tuning")
+            raise ValueError(f"{other!r} is not a valid value of tuning")
     return str(rest.get("kind", "")), rest.get("options", {})
 
 
 def _settings(model: Mapping[str, Any], values: Any) -> Settings | None:
-    """The settings of the kind that the model is of; versions before 0.2 wrote some for a CLIP too."""
+    """The settings of the model's kind; versions before 0.2 wrote some for a CLIP too."""
     kind = described_kind(model).settings
     if kind is None:
         return None
     if not isinstance(values, dict):
-        raise ValueError("something is missing in it")
+        raise ValueError("the field sampling is missing")
     return settings_of(kind, values)
 
 
 def _source(values: Any, scenes: Any) -> SceneSource | None:
-    """scenes: as versions before 0.2 wrote it among the training settings: true, or the shares of a mix."""
+    """The source of batches.
+
+    values: of the field `source`.
+    scenes: a field of the training configuration in versions before 0.2: true, or the fractions of a mix.
+    """
     match values, scenes:
         case None, None | False:
             return None
@@ -133,4 +138,4 @@ def _source(values: Any, scenes: Any) -> SceneSource | None:
             return SceneSource(dataclass_from(SceneMix, mix))
         case None, dict() as mix:
             return SceneSource(dataclass_from(SceneMix, mix))
-    raise ValueError("it names a source of batches that this version does not have")
+    raise ValueError("this version does not have its source of batches")

@@ -1,14 +1,14 @@
-"""A run is a folder: what is in it, and how a run is found there again.
+"""The files of a run, and opening a run from them.
 
-run.json                 what was decided when the run began; never changed after (`run_file`)
-pictures/                the pictures as the run sees them, so that it can continue if the originals change
+run.json                 the configuration of the run; never changed after its beginning (`run_file`)
+pictures/                the pictures as they are trained on, so that a run can resume if the originals change
 checkpoint.safetensors   everything that changes while training
-schedule.json            of a run with a budget: when the clock decided what (`schedule`)
-model.safetensors        the averaged weights as a model file: rewritten at every sample grid and at the end
-best.safetensors         the best of these, where the run says by which measure
-teacher.safetensors      of a run that distils a model: that model
-start.safetensors        of a run that fine-tunes a model: that model
-log.jsonl, samples/      what to look at
+schedule.json            of a run with a budget: the decisions of its clock (`schedule`)
+model.safetensors        the averaged weights as a model file, rewritten at every sample grid and at the end
+best.safetensors         the best of these, if the configuration names a metric for it
+teacher.safetensors      of a distillation run: the teacher
+start.safetensors        of a fine-tuning run: the initial model
+log.jsonl, samples/      losses, metrics and sample grids
 """
 
 from collections.abc import Iterator
@@ -34,35 +34,35 @@ INITIAL_MODEL = "start.safetensors"
 
 
 def exists(folder: Path) -> bool:
-    """Whether a run was begun in this folder."""
+    """Whether there is a run in this folder."""
     return (folder / RUN_FILE).exists()
 
 
 def is_free(folder: Path) -> bool:
-    """Whether a run may begin here: nothing is there, or only what a beginning that was stopped has left."""
+    """Whether a run may begin here: the folder holds nothing, or only files of a beginning that was interrupted."""
     ours = {LOCK, TEACHER, INITIAL_MODEL, PICTURES, f"{PICTURES}/{PIXELS}", f"{PICTURES}/{LISTING}"}
     found = (path for path in folder.rglob("*") if not path.name.endswith(".tmp") and not path.name.startswith(".tmp"))
     return all(path.relative_to(folder).as_posix() in ours for path in found)
 
 
 def open_run(folder: Path, device: str) -> tuple[Run[Any], RunFile]:
-    """The run in this folder, at its start: `train` then continues it from its checkpoint. UserError if damaged."""
+    """The run in this folder with its initial weights; `training_loop` loads its checkpoint. UserError if damaged."""
     run_file = read_run_file(folder)
     model = model_at_start(folder, run_file, device)
     return run_of(folder, run_file, model, Pictures.load(folder / PICTURES)), run_file
 
 
 def run_of(folder: Path, run_file: RunFile, model: Any, pictures: Pictures) -> Run[Any]:
-    """The run of this model on these pictures, at its start. UserError for pictures that do not serve it."""
+    """A run of this model on these pictures, with its initial weights. UserError for pictures that do not fit it."""
     try:
         source = training(run_file.trained_as).batches(model, pictures, run_file.train, run_file.source)
         return Run(folder, model, pictures, run_file.train, source, run_file.trained_as)
     except ValueError as error:
-        raise UserError(f"the pictures in {folder} do not serve its run: {error}") from None
+        raise UserError(f"the pictures in {folder} do not fit its run: {error}") from None
 
 
 def model_at_start(folder: Path, run_file: RunFile, device: str) -> Any:
-    """The model of a run with its starting weights."""
+    """The model of a run with its initial weights. UserError where its description or its initial model is damaged."""
     known = training(run_file.trained_as)
     try:
         model = known.begin(run_file.model, run_file.options, folder, device)
@@ -82,7 +82,7 @@ def model_at_start(folder: Path, run_file: RunFile, device: str) -> Any:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; UserError if another one trains in it. A killed process lets go by itself."""
+    """Lock the folder for this process; UserError if another one trains in it. A killed process frees its lock."""
     try:
         import fcntl
     except ImportError:  # not on Windows
@@ -98,11 +98,14 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def export(run: Run[Any], run_file: RunFile, name: str = MODEL) -> None:
-    """Write the run's model file of this name: averaged weights where there are any."""
+    """Write a model file of the run, with the averaged weights where there are any.
+
+    name: of the file.
+    """
     notes = dict(run_file.notes) | {
         "images_seen": run.images_seen,
         "images": run.schedule.expected(run.images_seen),
-        # The name only: whoever shares a model need not share where its pictures lie.
+        # The name only: a shared model should not contain paths of the machine that it was trained on.
         "data": Path(run_file.data).name,
     }
     model, weights = run.exported()

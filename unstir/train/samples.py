@@ -1,4 +1,4 @@
-"""What a run shows while it trains: always the same prompts and seeds, or pictures, so that one can watch it learn."""
+"""Previews of a run while it trains: the same prompts and seeds, or the same pictures, every time."""
 
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ from unstir.train.run_file import RunFile
 from unstir.train.validation import embeddings
 
 MAX_PICTURES = 16
-"""Pictures that a CLIP is to find the captions of."""
+"""Pictures in the preview of a CLIP."""
 
 COLUMNS = 8
 
 
 def save_preview(run: Run[Any], run_file: RunFile) -> None:
-    """Write RUN/samples/<pictures seen>.png: what the model can do, with its averaged weights."""
+    """Write the preview of the run's averaged weights to RUN/samples/<images seen>.png."""
     held = held_out_pictures(run.pictures, run.config)
     preview = Preview(run_file.prompts, run_file.settings, held if len(held) else run.pictures)
     with run.evaluating() as model:
@@ -33,7 +33,7 @@ def save_preview(run: Run[Any], run_file: RunFile) -> None:
 
 
 def sample_grid(model: GenerativeModel, preview: Preview) -> NDArray[np.uint8]:
-    """Picture i of prompt i and seed i."""
+    """A contact sheet of drawn pictures; picture i has prompt i and seed i."""
     prompts = list(preview.prompts)
     pictures = list(final(model.draw(prompts, range(len(prompts)), preview.settings)))
     scale = max(1, 96 // model.shape[-1])
@@ -42,7 +42,7 @@ def sample_grid(model: GenerativeModel, preview: Preview) -> NDArray[np.uint8]:
 
 @torch.no_grad()
 def nearest_captions(model: Clip, preview: Preview) -> NDArray[np.uint8]:
-    """Pictures, and below each the caption, of their own plain captions, that the model finds nearest to it."""
+    """A contact sheet of pictures, each with the most similar of all their captions below it, and the cosine."""
     shown = _evenly_spaced(preview.pictures)
     pictures, captions, words = embeddings(model, shown, len(shown))
     best = (pictures @ words.T).max(1)
@@ -53,5 +53,5 @@ def nearest_captions(model: Clip, preview: Preview) -> NDArray[np.uint8]:
 
 
 def _evenly_spaced(pictures: Pictures) -> Pictures:
-    """A few, spread evenly."""
+    """At most MAX_PICTURES of them, evenly spaced."""
     return pictures.take(list(range(0, len(pictures), max(1, len(pictures) // MAX_PICTURES)))[:MAX_PICTURES])

@@ -1,10 +1,11 @@
-"""The learning rate over a run, and when the run ends: by a number of pictures, or by the clock.
+"""The learning rate over a run, and when the run ends: after a number of pictures, or after a time.
 
-With a budget of seconds nobody knows beforehand how many pictures a run will see: machines slow down and recover. So
-the learning rate stays at its peak until the share of the budget that is left is the cool-down's; then the run decides
-how many pictures the cool-down has, from the rate of the recent past, and decides anew several times on the way. Each
-decision is written into the run's folder before it is acted on. From there on everything is a function of the pictures
-seen: a run that is killed and continued replays the decisions, and ends in the same bits.
+With a budget in seconds the number of pictures is not known beforehand, because machines slow down and recover:
+
+- The learning rate stays at its peak until the fraction of the budget that is left equals the cool-down.
+- Then the number of pictures of the cool-down is decided from the recent training speed, and revised several times.
+- Each decision is written to the run folder before it takes effect. After that everything is a function of the pictures
+  seen, so a run that is killed and resumed repeats the decisions and ends with the same bits.
 """
 
 import json
@@ -19,15 +20,15 @@ from unstir.train.config import TrainConfig
 NAME = "schedule.json"
 
 DECISIONS = 10
-"""How often the length of the cool-down is decided: it can be off by the last of them only."""
+"""How often the length of the cool-down is decided; an error in the speed affects only the time since the last."""
 
 RECENT = 0.1
-"""The rate is measured over this share of the budget."""
+"""The training speed is measured over this fraction of the budget."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """After `start` pictures: the learning rate falls from `factor` times its peak to zero, at `end` pictures."""
+    """From `start` pictures on the learning rate falls from `factor` times its peak to zero at `end` pictures."""
 
     start: int
     factor: float
@@ -38,8 +39,8 @@ class Decision:
 class Schedule:
     """The learning rate as a function of the pictures seen.
 
-    config: its budget says whether the clock decides.
-    decisions: in rising order of `start`; always none without a budget.
+    config: with a budget the clock decides, without one the number of pictures.
+    decisions: in rising order of `start`; empty without a budget.
     """
 
     config: TrainConfig
@@ -47,7 +48,7 @@ class Schedule:
 
     @classmethod
     def load(cls, folder: Path, config: TrainConfig) -> "Schedule":
-        """With the decisions that lie in a run's folder. UserError where they cannot be read."""
+        """The schedule with the decisions in a run folder. UserError where they cannot be read."""
         path = folder / NAME
         if config.budget is None or not path.exists():
             return cls(config)
@@ -57,15 +58,15 @@ class Schedule:
             raise UserError(f"{path} is damaged ({error}); begin the run anew in another folder") from None
 
     def save(self, folder: Path) -> None:
-        """Write the decisions."""
+        """Write the decisions to a run folder."""
         write_atomic(folder / NAME, json.dumps([asdict(one) for one in self.decisions], indent=1))
 
     def in_force(self, images_seen: int) -> Decision | None:
-        """The last decision that was made before this picture, if any was."""
+        """The last decision made before this picture, or None."""
         return next((one for one in reversed(self.decisions) if one.start <= images_seen), None)
 
     def lr_factor(self, images_seen: int) -> float:
-        """Learning rate as a share of its peak."""
+        """The learning rate as a fraction of its peak."""
         if self.config.budget is None:
             return self.config.lr_factor(images_seen)
         decision = self.in_force(images_seen)
@@ -75,28 +76,29 @@ class Schedule:
         return decision.factor * min(max(left, 0.0), 1.0)
 
     def end(self, images_seen: int) -> int | None:
-        """How many pictures the run will have seen at its end; None where that is not decided yet."""
+        """The number of pictures at the end of the run; None where that is not decided yet."""
         if self.config.budget is None:
             return self.config.total_steps * self.config.batch_size
         decision = self.in_force(images_seen)
         return None if decision is None else decision.end
 
     def finished(self, images_seen: int) -> bool:
-        """Whether this was the last picture."""
+        """Whether the run ends after this many pictures."""
         end = self.end(images_seen)
         return end is not None and images_seen >= end
 
     def expected(self, images_seen: int) -> int:
-        """How many pictures the run is expected to see in all."""
+        """The expected number of pictures at the end of the run."""
         return self.end(images_seen) or max(self.config.images, images_seen)
 
 
 class Clock:
-    """Decides by the clock, for a run with a budget.
+    """Makes the decisions of a run with a budget.
 
-    used: seconds of the budget that are gone already.
-    closing: seconds that are needed after the last step: samples, measures, the model file.
-    now: seconds, from any point.
+    schedule: of the run; decisions are made after those that it holds.
+    used: seconds of the budget used before.
+    closing: seconds needed after the last step, for the last evaluation and the model file.
+    now: a monotonic clock, in seconds.
     """
 
     def __init__(self, schedule: Schedule, used: float, closing: float, now: Callable[[], float]) -> None:
@@ -108,17 +110,17 @@ class Clock:
 
     @property
     def used(self) -> float:
-        """Seconds of the budget that are gone."""
+        """Seconds of the budget used so far."""
         return self._now() - self._origin
 
     def decide(self, images_seen: int) -> Decision | None:
-        """The decision to make after this picture; None where there is none to make. Once after every step."""
+        """The decision to make after this many pictures, or None. To be called once after every step."""
         used, config = self.used, self.schedule.config
         self._mark(used, images_seen)
         for_steps = max(self._budget - self.closing, 0.0)
         before = self.schedule.in_force(images_seen)
         if self.schedule.decisions and self.schedule.decisions[-1] != before:
-            return None  # a run that continues: what was decided comes first
+            return None  # a resumed run repeats its earlier decisions first
         if before is None:
             if used < for_steps * (1 - config.cooldown):
                 return None
@@ -142,6 +144,6 @@ class Clock:
             self._marks.pop(0)
 
     def _rate(self) -> float:
-        """Pictures a second, of late, everything between two steps included."""
+        """Recent training speed in pictures a second; the time between two steps counts too."""
         (start, before), (end, now) = self._marks[0], self._marks[-1]
         return (now - before) / max(end - start, 1e-9) if now > before else 0.0

@@ -1,7 +1,4 @@
-"""From a folder to a finished run: begin or resume, train, and write the model file. For whoever trains by a command.
-
-The command line and `unstir.train` are two ways to call this.
-"""
+"""A whole training run: begin or resume it, train, write the model file. Used by the commands and `unstir.train`."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,16 +23,16 @@ from unstir.train.samples import save_preview
 Measure = Callable[[Run[Any]], Mapping[str, float]]
 
 SCORED_PICTURES = 16
-"""Pictures that are drawn and scored at every evaluation where a CLIP is to."""
+"""Pictures that are drawn and scored at each evaluation with --eval-clip."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What to train: by a recipe, from the weights of a model, or what suits the data.
+    """What to train: a recipe, a model to fine-tune, or else an automatic choice.
 
-    recipe: with its name.
+    recipe: its name, and the recipe.
     start: a model to fine-tune.
-    kind, size: for an automatic recipe.
+    kind, size: of the automatic choice.
     """
 
     recipe: tuple[str, Recipe] | None = None
@@ -44,7 +41,7 @@ class Choice:
     size: SizeName | None = None
 
     def begin(self, setup: RunSetup) -> None:
-        """Begin the run."""
+        """Read the pictures and write run.json."""
         if self.recipe is not None:
             name, recipe = self.recipe
             beginnings.begin_recipe(setup, recipe, name, self.start)
@@ -55,7 +52,11 @@ class Choice:
 
 
 def open_or_begin(setup: RunSetup, begin: Callable[[RunSetup], None]) -> tuple[Run[Any], RunFile]:
-    """The run in this folder, begun by `begin` where there is none yet. UserError for what cannot be."""
+    """Open the run in the folder; if there is none, begin it first.
+
+    begin: begins the run.
+    UserError where the folder holds something else, or a run on other data.
+    """
     folder = setup.folder
     if any_process(run_folder.exists(folder)):
         before = read_run_file(folder).data
@@ -73,7 +74,7 @@ def open_or_begin(setup: RunSetup, begin: Callable[[RunSetup], None]) -> tuple[R
 
 
 def _check_free(folder: Path) -> None:
-    """UserError where no run can begin."""
+    """Raise UserError where no run can begin in the folder."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--run {folder} is a file; name a folder")
     if not run_folder.is_free(folder):
@@ -81,7 +82,7 @@ def _check_free(folder: Path) -> None:
 
 
 def exclusive_run(folder: Path) -> AbstractContextManager[None]:
-    """Hold the folder for the processes of this run; UserError if another run trains in it."""
+    """Lock the folder for the processes of this run; UserError if another run trains in it."""
     return run_folder.exclusive(folder) if is_first() else nullcontext()
 
 
@@ -94,9 +95,14 @@ def train_run(
     stop: Callable[[], bool] = lambda: False,
     tensorboard: bool = False,
 ) -> Iterator[Progress]:
-    """Train the run to its end, or until `stop`, and leave its model file up to date. UserError where it cannot go on.
+    """Train the run to its end or until `stop`, and write its model file.
 
-    at: says when the command began.  measure: from `clip_measure`.
+    setup: tells when the command began, for the budget.
+    measure: from `clip_measure`, or None.
+    stop: called after every step; true ends training.
+    tensorboard: write TensorBoard files too.
+    Yields a Progress at every log line.
+    UserError where training diverges, or the run does not match its folder.
     """
 
     def sample(run: Run[Any]) -> None:
@@ -114,23 +120,25 @@ def train_run(
     except Diverged as error:
         raise UserError(str(error)) from None
     except ValueError as error:
-        raise UserError(f"this run cannot go on: {error}") from None
+        raise UserError(f"this run cannot continue: {error}") from None
     finished = run.schedule.finished(run.images_seen)
     if is_first() and (not finished or not (run.folder / run_folder.MODEL).exists()):
         run_folder.export(run, run_file)
 
 
 def clip_measure(run: Run[Any], run_file: RunFile, path: Path, device: str) -> Measure:
-    """What a CLIP says at every evaluation of what the model draws: of held-out captions where there are any.
+    """A function that scores drawn pictures with a CLIP; their captions are held-out ones if there are any.
 
-    path: of the CLIP, a model file or a run folder. UserError where it cannot score these pictures.
+    run_file: gives the settings to draw with.
+    path: the CLIP, a model file or a run folder.
+    UserError where the run's model draws nothing, or the CLIP cannot read these captions.
     """
     from unstir.evaluate.run.quick import quick_evaluation
     from unstir.weights.model_file import find_model, load_clip
 
     model: Any = run.model.exported()
     if not isinstance(model, GenerativeModel):
-        raise UserError("--eval-clip scores what a model draws, and this run trains none that does; leave it out")
+        raise UserError("--eval-clip scores drawn pictures, and the model of this run draws none; omit it")
     clip = load_clip(find_model(path), device)
     held = held_out_pictures(run.pictures, run.config)
     pictures = held if len(held) > 1 else run.pictures

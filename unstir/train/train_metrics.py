@@ -1,4 +1,4 @@
-"""What the log says of a model beside its loss, so that `diagnose` can tell when training goes wrong."""
+"""Train metrics: what the log holds besides the loss, for `diagnose`."""
 
 import torch
 from torch import Tensor
@@ -10,14 +10,21 @@ from unstir.models.process_group import process_group
 
 @torch.no_grad()
 def of_diffusion(model: Diffusion, batch: Batch) -> dict[str, float]:
-    """chance: the loss of drawing the mean of all pictures; from this process's rows of a batch, two or more."""
+    """Train metrics of a diffusion model, from this process's rows of a batch; {} for fewer than two.
+
+    Returns `chance`: the loss of a model that always predicts the mean picture.
+    """
     return {} if len(batch.x0) < 2 else {"chance": mean_picture_loss(model, batch.x0)}
 
 
 @torch.no_grad()
 def of_clip(model: Clip, batch: ClipBatch) -> dict[str, float]:
-    """chance: the loss of equal cosines.  scale: of the cosines.  cosine of pictures, cosine of captions: the mean over
-    different rows.
+    """Train metrics of a CLIP, from this process's rows of a batch; {} for fewer than two.
+
+    Returns:
+    chance: the loss if all cosines were equal.
+    scale: the factor of the cosines.
+    cosine of pictures, cosine of captions: the mean cosine of different rows.
     """
     if len(batch.x0) < 2:
         return {}
@@ -30,14 +37,18 @@ def of_clip(model: Clip, batch: ClipBatch) -> dict[str, float]:
 
 
 def mean_cosine(vectors: Tensor) -> float:
-    """Of all pairs of different rows. vectors: (B, width) unit vectors, B > 1."""
+    """The mean cosine of all pairs of different rows.
+
+    vectors: (B, width) unit vectors, B > 1.
+    """
     count = len(vectors)
     return (vectors.sum(0).square().sum().item() - count) / (count * (count - 1))
 
 
 def chance_loss(batch: ClipBatch, loss: str) -> float:
-    """The contrastive loss of equal cosines, scaled as well as can be: for the softmax ln B where captions are true of
-    their own pictures only.
+    """The contrastive loss if all cosines were equal, at the best scale and bias.
+
+    loss: "softmax" or "sigmoid". The softmax loss is ln B if each caption is true of one picture only.
     """
     mine = process_group().rows(len(batch.same))
     wrong = (~batch.same).double()
@@ -45,14 +56,18 @@ def chance_loss(batch: ClipBatch, loss: str) -> float:
     if loss == "softmax":
         return ((1 + of_captions).log().mean().item() + (1 + of_pictures).log().mean().item()) / 2
     pairs = len(batch.same)
-    share = pairs / (pairs + wrong.sum())  # of all pairs that are asked about, those that belong together
-    return (-share.log() - wrong.sum() / pairs * (1 - share).clamp(min=1e-12).log()).item()
+    positive = pairs / (pairs + wrong.sum())  # the fraction of true pairs among all that are compared
+    return (-positive.log() - wrong.sum() / pairs * (1 - positive).clamp(min=1e-12).log()).item()
 
 
 def mean_picture_loss(model: Diffusion, x0: Tensor, quantiles: int = 1024) -> float:
-    """The loss of a model that always draws the mean of all pictures. x0: (B, C, S, S), B > 1."""
+    """The loss of a model that always predicts the mean picture.
+
+    x0: (B, C, S, S), B > 1.
+    quantiles: of the training times, over which the loss is averaged.
+    """
     variance = x0.var(0).mean().item()
-    shares = (torch.arange(quantiles, dtype=torch.float64, device="cpu") + 0.5) / quantiles
-    t = model.time_distribution.quantile(shares)
+    probabilities = (torch.arange(quantiles, dtype=torch.float64, device="cpu") + 0.5) / quantiles
+    t = model.time_distribution.quantile(probabilities)
     _, b = model.loss_space.line(model.schedule.alpha(t), model.schedule.sigma(t).clamp(min=SMALLEST_SIGMA))
     return variance * (1 / torch.as_tensor(b) ** 2).mean().item()

@@ -1,4 +1,4 @@
-"""Measures on held-out pictures, with the averaged weights: the same numbers whoever asks, and when."""
+"""Validation metrics on held-out pictures. They are deterministic: the same weights give the same values."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,9 +21,10 @@ LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 @torch.no_grad()
 def mean_losses(model: Any, held: Pictures, batch_size: int) -> dict[str, float]:
-    """validation: the mean over held-out pictures of the sum of the losses; where there are several, each by its part.
+    """The mean loss over held-out pictures, by the name `validation`; with several parts also that of each part.
 
-    Their random numbers depend on the number of the batch alone. {} where nothing is held out.
+    The random numbers depend only on the index of the batch.
+    Returns {} where nothing is held out.
     """
     sums: dict[str, float] = {}
     for number, (rows, pixels) in enumerate(_batches(held, batch_size)):
@@ -41,9 +42,10 @@ def mean_losses(model: Any, held: Pictures, batch_size: int) -> dict[str, float]
 
 @torch.no_grad()
 def diffusion_losses(model: Diffusion, held: Pictures, batch_size: int) -> dict[str, float]:
-    """validation: the mean loss under the plain captions at LEVELS; and that of each level. {} without pictures.
+    """The mean loss of a diffusion model over LEVELS, by the name `validation`, and the loss at each level.
 
-    Noise of picture i at level k is a function of i and k alone.
+    Each picture is read with its plain caption. The noise of picture i at level k depends on i and k alone.
+    Returns {} where nothing is held out.
     """
     if not len(held):
         return {}
@@ -62,11 +64,11 @@ def diffusion_losses(model: Diffusion, held: Pictures, batch_size: int) -> dict[
 
 @torch.no_grad()
 def retrieval(model: Clip, held: Pictures, batch_size: int) -> dict[str, float]:
-    """image-to-text R@1: of the pictures, the share whose nearest caption is true of it. text-to-image R@1: of the
-    captions, the share whose nearest picture it is true of. {} without pictures.
+    """Retrieval among the held-out pictures and their plain captions.
 
-    A caption is true of a picture that has it among its alternatives. Where a wrong answer is as near as a right one,
-    it counts as found first.
+    Returns `image-to-text R@1` and `text-to-image R@1`: the fraction of pictures whose most similar caption is true of
+    them, and of captions whose most similar picture they are true of. {} where nothing is held out.
+    A caption is true of a picture if it is one of its captions. Of equal similarities a wrong one counts as higher.
     """
     if not len(held):
         return {}
@@ -81,7 +83,10 @@ def retrieval(model: Clip, held: Pictures, batch_size: int) -> dict[str, float]:
 
 @torch.no_grad()
 def embeddings(model: Clip, held: Pictures, batch_size: int) -> tuple[Tensor, list[str], Tensor]:
-    """(N, width) of the pictures, their plain captions, each once, and (captions, width)."""
+    """The vectors of pictures and of their plain captions.
+
+    Returns the picture vectors (N, width), the distinct captions, and their vectors (captions, width).
+    """
     pictures = [
         model.embed_pictures(resize_to(to_model(pixels.to(model.device)), model.shape))
         for _, pixels in _batches(held, batch_size)

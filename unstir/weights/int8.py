@@ -1,4 +1,4 @@
-"""Weights in eight bits: each row of a matrix as whole numbers from -127 to 127 and one scale."""
+"""Weights as int8: each row of a matrix has whole numbers from -127 to 127 and one scale."""
 
 from collections.abc import Mapping
 
@@ -6,16 +6,18 @@ import torch
 from torch import Tensor
 
 SCALE_PREFIX = "scale/"
-"""Before the name of a weight: the scales of its rows."""
+"""The prefix of the names of scales."""
 
 MIN_QUANTIZED = 4096
-"""Smaller tensors, and vectors, stay in sixteen bits: they are few bytes, and norms and biases are sensitive."""
+"""Smaller tensors and vectors are stored as float16: they take few bytes, and norms and biases are sensitive."""
 
 
 def quantize(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices (and tables and kernels) as int8 with a scale for each entry of their first dimension; rest as float16.
+    """Quantise tensors of two or more dimensions to int8, with a scale for each entry of the first dimension.
 
-    The error of a weight is at most half a scale: 0.4 % of the largest in its row.
+    weights: by name.
+    Returns int8 tensors, their scales (with SCALE_PREFIX), and all others as float16. The error of a weight is at most
+    half a scale, 0.4 % of the largest weight in its row.
     """
     out: dict[str, Tensor] = {}
     for name, weight in weights.items():

@@ -1,4 +1,4 @@
-"""A model is one file: safetensors, with its whole description as JSON in the header. No pickle, no code."""
+"""Model files: safetensors with the description of the model as JSON in the header. No pickle, no code."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -32,10 +32,10 @@ S = TypeVar("S", bound=Settings, covariant=True)
 
 @dataclass(frozen=True)
 class FewSteps:
-    """A low-rank change of the weights under which few steps suffice.
+    """Few-step weights: a LoRA that is used for few sampling steps.
 
-    most: up to so many steps it is used.
-    settings: the defaults that go with it.
+    most: the largest number of steps it is used for.
+    settings: the defaults to use it with.
     lora: of the network's weights.
     """
 
@@ -46,12 +46,14 @@ class FewSteps:
 
 @dataclass(frozen=True)
 class Loaded(Generic[S]):
-    """A model that draws, with what its file says beside the weights.
+    """A loaded model that draws, and the rest of its file.
 
     settings: its defaults.
     notes: name, training, words, …
-    few: whether these are its few-step weights.
-    few_up_to: up to how many steps its file has few-step weights for; 0: it has none.
+    path: of the file.
+    kind: its record in the table of paradigms.
+    few: whether the few-step weights are in use.
+    few_up_to: the largest number of steps that its file has few-step weights for; 0: it has none.
     """
 
     model: Any
@@ -64,12 +66,12 @@ class Loaded(Generic[S]):
 
     @property
     def title(self) -> str:
-        """What messages call its kind."""
+        """The name of its kind in messages, as in "a diffusion model"."""
         return self.kind.title
 
     @property
     def name(self) -> str:
-        """What the model is called: by its notes, or by its file or run folder."""
+        """The name of the model: from its notes, or of its file or run folder."""
         path = self.path.resolve()
         return str(self.notes.get("name", path.parent.name if path.stem == "model" else path.stem))
 
@@ -88,11 +90,15 @@ def save_model(
     dtype: torch.dtype = torch.float16,
     few: FewSteps | None = None,
 ) -> None:
-    """Write the model (or other weights of the same names, such as an average) to one file, atomically.
+    """Write a model to one file, atomically.
 
-    settings: defaults of a model that draws; None: those of its kind.
+    weights: to store instead of the model's own, such as their averages.
+    settings: the defaults of a model that draws; None: those of its kind.
+    notes: JSON values.
     dtype: of the stored weights. float16 keeps three more bits of each weight than bfloat16 at the same size; int8
         halves the file again, with a scale for each row (see `int8`).
+    few: few-step weights.
+    ValueError where a weight is not finite.
     """
     description = describe(model)
     kind = described_kind(description).settings
@@ -120,35 +126,35 @@ def save_model(
 
 
 def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """What a model file holds: parameters and persistent buffers."""
+    """The tensors of a model file: parameters and persistent buffers."""
     return dict(model.state_dict())
 
 
 def _stored(value: Tensor, dtype: torch.dtype) -> torch.dtype:
-    """Whole numbers stay what they are."""
+    """The dtype to store a tensor in; integers keep theirs."""
     return dtype if value.is_floating_point() else value.dtype
 
 
 def resolve_default(path: Path, default: Path) -> Path:
-    """The model that comes with the package for the name "icons", unless a model of that name is there."""
+    """The default model for the path "icons", unless there is a model at that path."""
     theirs = path.is_file() or (path / "model.safetensors").exists()
     return default if path == Path("icons") and not theirs else path
 
 
 def find_model(path: Path) -> Path:
-    """The model file that a path means: itself, or the one inside a run folder. UserError if there is none."""
+    """The model file at a path, or in a run folder. UserError if there is none."""
     if path.is_dir():
         inside = path / "model.safetensors"
         if not inside.exists():
             raise UserError(f"{path} holds no model.safetensors; give a model file, or a run folder that has trained")
         return inside
     if not path.exists():
-        raise UserError(f"there is no model {path}; give a .safetensors file that unstir wrote, or a run folder")
+        raise UserError(f"there is no model {path}; give a .safetensors file written by unstir, or a run folder")
     return path
 
 
 def read_header(path: Path) -> tuple[dict[str, str], list[str]]:
-    """The metadata and tensor names of a safetensors file; UserError where it is none."""
+    """The metadata and tensor names of a safetensors file. UserError where it cannot be read."""
     try:
         with safe_open(str(path), framework="pt") as file:
             return dict(file.metadata() or {}), list(file.keys())
@@ -162,10 +168,11 @@ def read_header(path: Path) -> tuple[dict[str, str], list[str]]:
 def load_model(
     path: Path, device: str = "cpu", dtype: torch.dtype | None = None, steps: int | None = None
 ) -> Loaded[Any]:
-    """The model of a file, or of a run folder, ready to draw. UserError where there is none.
+    """Load a model that draws. UserError where there is none.
 
-    dtype: of the weights in memory; None: as suits the device (bfloat16 where the processor is fast at it).
-    steps: how many will be taken: for few, the few-step weights and settings where the file has them.
+    path: a model file or a run folder.
+    dtype: of the weights in memory; None: `fast_dtype`.
+    steps: the number of sampling steps; for few steps the few-step weights and settings are used, if the file has them.
     """
     path = find_model(path)
     dtype = dtype or fast_dtype(device)
@@ -173,10 +180,10 @@ def load_model(
     try:
         few = header.get("few") or {}
         up_to = int(few["most"]) if few else 0
-        wanted = steps is not None and steps <= up_to
+        wanted = steps is not None and 0 < steps <= up_to
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} has settings or weights that make no sense: {error}") from None
-    # The change is added in float32 to the weights as stored: rounded twice they would be neither one nor the other.
+    # The LoRA is added in float32 to the weights as stored; otherwise they would be rounded twice.
     model, kind = _opened(path, header, device, torch.float32 if wanted else dtype)
     if kind.settings is None or not isinstance(model, GenerativeModel):
         raise UserError(f"{path} cannot be used here: it is {kind.title}, which does not draw")
@@ -191,14 +198,14 @@ def load_model(
 
 
 def few_step_weights(path: Path) -> FewSteps | None:
-    """What a file holds for few steps, or None."""
+    """The few-step weights of a model file, or None."""
     header = json.loads(read_header(path)[0][HEADER])
     few, kind = header.get("few"), described_kind(header).settings
     return FewSteps(few["most"], settings_of(kind, few["sampling"]), _lora(path)) if few and kind else None
 
 
 def _lora(path: Path) -> LoRAWeights:
-    """The change for few steps that a file holds."""
+    """The LoRA of a file's few-step weights."""
     first = f"{FEW_PREFIX}0/"
     with safe_open(str(path), framework="pt") as file:
         names = [name.removeprefix(first) for name in file.keys() if name.startswith(first)]  # noqa: SIM118
@@ -206,9 +213,10 @@ def _lora(path: Path) -> LoRAWeights:
 
 
 def load_clip(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Any:
-    """The CLIP of a file, or of a run folder, ready to compare. UserError where there is none.
+    """Load a CLIP of unstir. UserError where there is none.
 
-    dtype: of the weights in memory. float32, or two machines would not measure the same.
+    path: a model file or a run folder.
+    dtype: of the weights in memory. With another one than float32, results differ between machines.
     """
     path = find_model(path)
     model, kind = _opened(path, _header(path), device, dtype)
@@ -218,21 +226,21 @@ def load_clip(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float3
 
 
 def _header(path: Path) -> dict[str, Any]:
-    """What a model file says of itself. UserError where it is none of ours."""
+    """The description in the header of a model file. UserError where unstir has not written it."""
     metadata, _ = read_header(path)
     if HEADER not in metadata:
-        raise UserError(f"{path} holds weights but no unstir model; give a file that unstir wrote")
+        raise UserError(f"{path} holds weights but no unstir model; give a file written by unstir")
     try:
         header = json.loads(metadata[HEADER])
     except ValueError as error:
         raise UserError(f"{path} describes a model that cannot be built: {error}") from None
     if not isinstance(header, dict):
-        raise UserError(f"{path} describes a model that cannot be built: the description is no object")
+        raise UserError(f"{path} describes a model that cannot be built: the description is not a JSON object")
     return header
 
 
 def _opened(path: Path, header: dict[str, Any], device: str, dtype: torch.dtype) -> tuple[Any, Paradigm]:
-    """The model of a file and its kind, read memory-mapped, into a model laid out without memory."""
+    """The model of a file, and its kind. The file is memory-mapped, and the model built on the meta device."""
     with safe_open(str(path), framework="pt") as file:
         names = [name for name in file.keys() if not name.startswith(FEW_PREFIX)]  # noqa: SIM118
         stored = {name: file.get_tensor(name) for name in names}
@@ -242,7 +250,7 @@ def _opened(path: Path, header: dict[str, Any], device: str, dtype: torch.dtype)
         with torch.device("meta"), _within(len(stored), sum(value.numel() for value in stored.values())):
             model = build(header)
     except (ValueError, KeyError, TypeError, ArithmeticError, RuntimeError) as error:
-        # The last two come from sizes that make no sense: a patch of 0, a negative width.
+        # The last two come from invalid sizes: a patch of 0, a negative width.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"{path} describes a model that cannot be built: {reason}") from None
     wanted = stored_tensors(model)
@@ -259,21 +267,21 @@ def _opened(path: Path, header: dict[str, Any], device: str, dtype: torch.dtype)
                 value = dequantize(value, stored[SCALE_PREFIX + name])
             except ValueError as error:
                 raise UserError(f"{path}: {name} cannot be read: {error}") from None
-        # A copy: views of the mapped file lie at odd addresses, where products come out with other last bits.
+        # A copy: views of the mapped file are not aligned, and products of them have other last bits.
         weights[name] = value.to(device, _stored(value, dtype), copy=True)
     model.load_state_dict(weights, assign=True)
-    model.to(device)  # constants that are no weights
+    model.to(device)  # buffers that are not stored
     model.requires_grad_(False)
     return model.eval(), kind
 
 
 @contextmanager
 def _within(weights: int, numbers: int) -> Iterator[None]:
-    """While a model is laid out: ValueError as soon as it is much larger than what the file holds.
+    """Raise ValueError while a model is built, as soon as it is much larger than what the file holds.
 
-    A header may claim any number of layers, of any size; to lay them out would take for ever. Which weights do not fit
-    is said afterwards, by their whole names.
-    weights, numbers: of the file.
+    A header may claim any number of layers of any size, and building them could take hours.
+    weights: number of tensors in the file.
+    numbers: of their elements.
     """
     left = [2 * weights + 100, 2 * numbers + 1_000_000]
 
@@ -282,7 +290,7 @@ def _within(weights: int, numbers: int) -> Iterator[None]:
             left[0] -= 1
             left[1] -= parameter.numel()
         if min(left) < 0:
-            raise ValueError(f"its header claims far more weights than the {weights} that it holds")
+            raise ValueError(f"its header describes far more weights than the {weights} in the file")
 
     hook = register_module_parameter_registration_hook(check)
     try:

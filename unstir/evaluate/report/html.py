@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from unstir.evaluate.report.curves import curve_svg
-from unstir.evaluate.report.number_format import decimal_places, exact, rounded
+from unstir.evaluate.report.number_format import decimals_for, exact, rounded
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -51,7 +51,7 @@ def _template() -> "Template":
         keep_trailing_newline=True,
     )
     environment.filters.update(rounded=rounded, exact=exact, px="{:.1f}".format, used_references=used_references)
-    environment.globals.update(references=REFERENCES, decimal_places=decimal_places)
+    environment.globals.update(references=REFERENCES, decimals_for=decimals_for)
     return environment.get_template("report.html.jinja")
 
 

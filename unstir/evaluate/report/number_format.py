@@ -10,7 +10,7 @@ _DIGITS = 4
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def decimal_places(value: float | None, interval: Sequence[float] | None) -> int | None:
+def decimals_for(value: float | None, interval: Sequence[float] | None) -> int | None:
     """Decimals for a value and its interval: two digits of its half width; None where there is no interval."""
     if value is None or interval is None or interval[1] <= interval[0]:
         return None
@@ -18,15 +18,15 @@ def decimal_places(value: float | None, interval: Sequence[float] | None) -> int
     return min(max(1 - math.floor(math.log10(half)), 0), 8)
 
 
-def rounded(value: float, places: int | None = None) -> str:
+def rounded(value: float, decimals: int | None = None) -> str:
     """A number as text: a true minus, powers of ten instead of "e-05", thin spaces between thousands.
 
-    places: decimals; None means four significant digits.
+    decimals: number of decimals; None means four significant digits.
     """
     if isinstance(value, int):
         text = f"{value:,}"
-    elif places is not None:
-        text = f"{value:,.{places}f}"
+    elif decimals is not None:
+        text = f"{value:,.{decimals}f}"
     elif value == 0:
         text = "0"
     else:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from unstir.evaluate.report.document import EvaluationReport, Row, Table
 from unstir.evaluate.report.html import used_references
-from unstir.evaluate.report.number_format import decimal_places, rounded
+from unstir.evaluate.report.number_format import decimals_for, rounded
 
 _GAP = "  "
 
@@ -31,15 +31,15 @@ def _table(table: Table) -> list[str]:
 
 def _cells(row: Row, references: Sequence[str]) -> list[str]:
     interval = row.get("interval")
-    places = decimal_places(row["value"], interval)
-    bounds = " to ".join(_number(bound, places) for bound in interval) if interval else ""
+    decimals = decimals_for(row["value"], interval)
+    bounds = " to ".join(_number(bound, decimals) for bound in interval) if interval else ""
     known: Mapping[str, object] = row
-    others = [_number(value if isinstance(value, float) else None, places) for value in map(known.get, references)]
-    return [row["name"], _number(row["value"], places), bounds, *others]
+    others = [_number(value if isinstance(value, float) else None, decimals) for value in map(known.get, references)]
+    return [row["name"], _number(row["value"], decimals), bounds, *others]
 
 
-def _number(value: float | None, places: int | None) -> str:
-    return "" if value is None else rounded(value, places).replace("\u2009", " ")
+def _number(value: float | None, decimals: int | None) -> str:
+    return "" if value is None else rounded(value, decimals).replace("\u2009", " ")
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
