@@ -176,7 +176,7 @@ def test_a_damaged_cache_is_made_again(call, model, photos, tmp_path):
     [
         (("-n", 1), "-n must be 2 or more"),
         (("--seed", -1), "--seed must be"),
-        (("--steps", 0), "--steps must be 1 or more"),
+        (("--steps", 0), "--steps must be 1 to 10000"),
         (("--guidance", "nan"), "--guidance must be a finite number"),
         (("--sampler", "magic"), "--sampler must be one of"),
         (("--steps", 20_000), "steps must be 1 to"),
@@ -198,7 +198,9 @@ def test_other_refusals(refused, model, photos, clip, tmp_path):
     assert "has no transparency" in refused("evaluate", model, "digits", *raw)
     assert "leave out --held-out" in refused("evaluate", model, "shapes", *raw, "--held-out", tmp_path / "keys.txt")
     assert "is a CLIP, which does not draw" in refused("evaluate", clip, photos, *raw)
-    assert "is a Diffusion model" in refused("evaluate", model, photos, "--clip", model, "--out", tmp_path / "o")
+    assert "is a diffusion model, and a CLIP is needed" in refused(
+        "evaluate", model, photos, "--clip", model, "--out", tmp_path / "o"
+    )
     (tmp_path / "file").write_text("")
     assert "is a file" in refused("evaluate", model, photos, "--out", tmp_path / "file")
     assert "is a file" in refused("evaluate", model, photos, *raw, "--cache", tmp_path / "file")

@@ -249,7 +249,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(call, photos, tmp_path):
         thread.join()
         assert code == 0
         assert "stopping after this step" in said
-        images = checkpoint.load(run).facts["images_seen"]
+        images = checkpoint.load_checkpoint(run).facts["images_seen"]
         assert f"stopped after {images:,} of 8,000,000 pictures; everything is saved." in said
         assert said.splitlines()[-1].endswith(f"To continue: unstir train {photos} --run {run}")
         assert [line["images"] for line in Log.lines(run)] == list(range(8, images + 1, 8))
@@ -289,8 +289,8 @@ def test_stopped_while_it_begins(call, photos, tmp_path, monkeypatch, stage):
 
 def test_recipe_names_what_it_leaves_out(call, photos, tmp_path):
     _, _, said = call("train", photos, "--recipe", "tiny", "--run", tmp_path / "r")
-    assert "left out mute: it has no caption" in said
-    assert "left out broken: the picture cannot be decoded" in said
+    assert "mute: it has no caption" in said
+    assert "broken: the picture cannot be decoded" in said
     assert "recipe tiny: 96 pictures, 2 passes" in said
 
 
@@ -299,7 +299,7 @@ def test_seed_and_built_in_pictures(call, tmp_path):
     for seed in (0, 1):
         run = tmp_path / str(seed)
         assert call("train", "digits", "--recipe", "tiny", "--seed", seed, "--run", run)[0] == 0
-        weights.append(checkpoint.load(run).tensors["model/network.out.weight"])
+        weights.append(checkpoint.load_checkpoint(run).tensors["model/network.out.weight"])
     assert (weights[0] != weights[1]).any()
 
 
@@ -350,7 +350,7 @@ def test_unknown_recipe(refused, photos, tmp_path):
 
 def test_a_recipe_that_wants_nothing_of_it(refused, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(recipes, "recipe_table", lambda: {"icons": lambda: replace(tiny(), wanted=lambda meta: False)})
-    assert "wants none of the 41" in refused("train", photos, "--recipe", "icons", "--run", tmp_path / "r")
+    assert "selects none of the 41" in refused("train", photos, "--recipe", "icons", "--run", tmp_path / "r")
 
 
 def test_run_folder_of_somebody(refused, photos, tmp_path):
@@ -449,15 +449,15 @@ def test_damaged_checkpoint(refused, photos, run):
 
 def test_checkpoint_of_another_model(refused, photos, run):
     """Whole in itself, but without the weights that this run has, or with others of their names."""
-    found = checkpoint.load(run)
+    found = checkpoint.load_checkpoint(run)
     name = next(iter(found.group("model")))
     for tensors in (
         {path: value for path, value in found.tensors.items() if path != f"model/{name}"},
         found.tensors | {f"model/{name}": found.tensors[f"model/{name}"].new_zeros(3, 3, 3)},
     ):
-        checkpoint.save(run, checkpoint.Checkpoint(tensors, found.facts))
+        checkpoint.save_checkpoint(run, checkpoint.Checkpoint(tensors, found.facts))
         assert "checkpoint" in refused("train", photos, "--run", run)
-    checkpoint.save(run, checkpoint.Checkpoint(found.tensors, {}))
+    checkpoint.save_checkpoint(run, checkpoint.Checkpoint(found.tensors, {}))
     assert "checkpoint" in refused("train", photos, "--run", run)
 
 

@@ -52,7 +52,7 @@ def test_a_recipe(call, photos, tmp_path):
     assert code == 0
     assert "recipe tiny: 96 pictures" in said
     assert f"done: {run / 'model.safetensors'}" in said
-    assert f"the weights with the most text-to-image R@1: {run / 'best.safetensors'}" in said
+    assert f"weights with the most text-to-image R@1: {run / 'best.safetensors'}" in said
     assert said.splitlines()[-1].startswith(f"try: unstir clip search {photos} --words 'a red disc' --model {run}")
     model = load_clip(run)
     assert isinstance(model, Clip)
@@ -112,7 +112,7 @@ def test_sigterm_saves_like_ctrl_c(call, photos, tmp_path):
     thread.join()
     assert code == 0
     assert "everything is saved" in said
-    assert checkpoint.load(tmp_path / "r").facts["images_seen"] >= 16
+    assert checkpoint.load_checkpoint(tmp_path / "r").facts["images_seen"] >= 16
     assert isinstance(load_clip(tmp_path / "r"), Clip)
 
 
@@ -128,7 +128,7 @@ def test_warnings_are_shown_once(call, photos, tmp_path, monkeypatch):
 def test_refusals(refused, photos, tmp_path):
     run = tmp_path / "r"
     assert "a CLIP has the sizes s and m" in refused("train", photos, "--clip", "--size", "l", "--run", run)
-    assert "leave out" in refused("train", photos, "--clip", "--recipe", "tiny", "--run", run)
+    assert "omit" in refused("train", photos, "--clip", "--recipe", "tiny", "--run", run)
     assert not run.exists()
 
 

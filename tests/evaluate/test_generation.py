@@ -32,7 +32,7 @@ class Counted:
 def test_together_is_as_alone(model, sampling):
     for settings in (sampling, DiffusionSettings(steps=3, sampler="ddpm", interval=(0.2, 0.8), threshold=0.99)):
         fast = batch_drawer(model, settings)(PROMPTS, SEEDS)
-        *_, last = model.sample(model.shape, model.encode(PROMPTS), SEEDS, settings)
+        *_, last = model.sample(model.encode(PROMPTS), SEEDS, settings)
         slow = to_pixels(last.x0).numpy()
         assert fast.shape == (5, 32, 32, 3)
         assert np.abs(fast.astype(int) - slow).max() <= 1

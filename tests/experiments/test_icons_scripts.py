@@ -59,7 +59,7 @@ def test_settings_of_guidance():
     assert GuidanceSetting.read("5 in 0.2 … 0.8") == GuidanceSetting(5.0, (0.2, 0.8))
     assert GuidanceSetting.read("2, weak 1.5") == GuidanceSetting(2.0, away=1.5)
     assert len({GuidanceSetting.read(text) for text in SETTINGS}) == len(SETTINGS)
-    with pytest.raises(ValueError, match="'in much' is no setting"):
+    with pytest.raises(ValueError, match="'in much' is not a setting"):
         GuidanceSetting.read("3, in much")
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from unstir.recipes.icon_captions import icon_captions
+from unstir.recipes.icons_captions import icon_captions
 
 META = {"name": "red apple", "phrase": "fluent 3d", "tags": ["red apple", "fruit", "food", "snack", "meal"]}
 

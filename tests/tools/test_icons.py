@@ -428,7 +428,7 @@ def test_the_command(tmp_path, lists, capsys):
 
 def test_the_command_of_the_page_is_understood(tmp_path, capsys, monkeypatch):
     page = (Path(__file__).parents[2] / "docs" / "icons.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    (command,) = re.findall(r"^python -m tools\.icons\.convert (.*)", page, re.MULTILINE)
+    (command,) = re.findall(r"^(?:\.venv/bin/)?python -m tools\.icons\.convert (.*)", page, re.MULTILINE)
     monkeypatch.chdir(tmp_path)
     assert main(shlex.split(command)) == 2
     assert "There is no folder clones/fluentui-emoji" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from unstir.models.diffusion import DiffusionConfig
 from unstir.nn.dit import DiTConfig
 from unstir.nn.layout import LayoutConfig
 from unstir.nn.text import TextConfig
-from unstir.recipes.icon_captions import icon_captions
+from unstir.recipes.icons_captions import icon_captions
 from unstir.recipes.icons_data import Meta, annotated, split_cells
 from unstir.scenes.source import SceneSource
 from unstir.settings import DiffusionSettings

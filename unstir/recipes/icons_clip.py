@@ -6,8 +6,8 @@ DATA: the shards of the recipe icons; the same drawings are held out.
 from unstir.data.entry import Entry
 from unstir.models.clip import ClipConfig
 from unstir.nn.vision import VisionConfig
-from unstir.recipes.icon_captions import icon_captions
 from unstir.recipes.icons import trained_on
+from unstir.recipes.icons_captions import icon_captions
 from unstir.train.auto_clip_recipe import clip_text
 from unstir.train.config import TrainConfig
 from unstir.train.recipe import Recipe

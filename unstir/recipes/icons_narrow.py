@@ -9,8 +9,8 @@ from unstir.data.entry import Entry
 from unstir.models.diffusion import DiffusionConfig
 from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
-from unstir.recipes.icon_captions import icon_captions
 from unstir.recipes.icons import CONCEPTS
+from unstir.recipes.icons_captions import icon_captions
 from unstir.settings import DiffusionSettings
 from unstir.train.config import TrainConfig
 from unstir.train.recipe import Recipe
