@@ -108,7 +108,7 @@ def test_the_scale_and_bias_start_as_designed(changes, scale, bias):
 
 def test_configurations_that_make_no_sense():
     for changes in ({"loss": "hinge"}, {"bias": -1.0}, {"scale": 0.0}):
-        with pytest.raises(ValueError, match=r"loss|scaled"):
+        with pytest.raises(ValueError, match=r"loss|scale"):
             replace(CONFIG, **changes)
 
 

@@ -159,7 +159,7 @@ def test_scenes_need_transparency_and_names():
     pictures = things()
     model = new_model(RECIPE, pictures)
     opaque = Pictures(pictures.pixels[..., :3], pictures.captions, pictures.keys, pictures.meta)
-    with pytest.raises(ValueError, match="no transparency"):
+    with pytest.raises(ValueError, match="no alpha channel"):
         scenes_of(model, opaque)
     nameless = Pictures(pictures.pixels, pictures.captions, pictures.keys, [{} for _ in range(6)])
     with pytest.raises(ValueError, match="no 'name'"):

@@ -156,13 +156,13 @@ def test_two_processes_train_as_one(runs, recipe):
     """Forty steps of AdamW. Sums in another order differ by 1e-7; a gradient near zero turns that into more: that of
     the keys' biases, on which attention does not depend, is nothing but rounding, and AdamW takes whole steps by it.
     """
-    one, two = checkpoint.load(runs / f"{recipe}-one"), checkpoint.load(runs / f"{recipe}-two")
+    one, two = checkpoint.load_checkpoint(runs / f"{recipe}-one"), checkpoint.load_checkpoint(runs / f"{recipe}-two")
     assert one.tensors.keys() == two.tensors.keys()
     for name, value in one.group("model").items():
         if name.endswith("qkv.bias"):
             continue
         torch.testing.assert_close(two.group("model")[name], value, rtol=1e-3, atol=2e-4, msg=name)
-    moved = checkpoint.load(runs / f"{recipe}-one").group("model")
+    moved = checkpoint.load_checkpoint(runs / f"{recipe}-one").group("model")
     assert max(value.abs().max() for value in moved.values()) > 0.1
     for line, other in zip(logged(runs / f"{recipe}-one"), logged(runs / f"{recipe}-two"), strict=True):
         assert line.keys() == other.keys()
@@ -197,12 +197,12 @@ def test_under_torchrun_and_stopped_by_ctrl_c(driver, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=120)[1]
-    seen = checkpoint.load(tmp_path / "r").facts["images_seen"]
+    seen = checkpoint.load_checkpoint(tmp_path / "r").facts["images_seen"]
     assert 0 < seen < 320, said
     assert re.search(f"stopped after {seen} of 320 pictures", said), said
     done = subprocess.run(call, capture_output=True, text=True, timeout=120, check=True)
     assert "done: " in done.stderr
-    assert checkpoint.load(tmp_path / "r").facts["images_seen"] == 320
+    assert checkpoint.load_checkpoint(tmp_path / "r").facts["images_seen"] == 320
 
 
 # One process, parts of a batch

@@ -11,10 +11,10 @@ from unstir.train.loop import training_loop
 
 
 def test_a_checkpoint_that_finds_no_room(tiny, tiny_disk, tmp_path):
-    whole = tiny(tmp_path / "whole")
+    whole = tiny(tmp_path / "whole", width=16)
     list(training_loop(whole))
     folder = tiny_disk / "run"
-    run = tiny(folder)
+    run = tiny(folder, width=16)
     for _ in range(5):
         run.step()
     run.save()
@@ -26,7 +26,7 @@ def test_a_checkpoint_that_finds_no_room(tiny, tiny_disk, tmp_path):
         run.save()
     assert (folder / NAME).read_bytes() == before
     filler.unlink()
-    resumed = tiny(folder)
+    resumed = tiny(folder, width=16)
     list(training_loop(resumed))
     for name, value in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], value)

@@ -79,7 +79,7 @@ def test_what_a_recipe_takes_of_a_source(tmp_path):
 
 
 def test_a_recipe_that_wants_nothing(tmp_path):
-    with pytest.raises(UserError, match="wants none of the 6 pictures in somewhere"):
+    with pytest.raises(UserError, match="selects none of the 6 pictures in somewhere"):
         pack_for(source(drawings()), replace(RECIPE, wanted=lambda meta: False), tmp_path)
 
 
