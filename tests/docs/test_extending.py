@@ -37,7 +37,8 @@ from unstir.weights.model_file import save_model
 def reached(sampler, steps):
     levels = levels_of(LinearBeta(), time_grid(LinearBeta(), steps, "logsnr"))
     xt = torch.tensor([[1.5]], dtype=torch.float64) * levels[0].sigma
-    *_, last = named_sampler(sampler)(gaussian_denoiser(torch.tensor(0.3), torch.tensor(0.5), LinearBeta()), xt, None, levels, None)
+    denoise = gaussian_denoiser(torch.tensor(0.3), torch.tensor(0.5), LinearBeta())
+    *_, last = named_sampler(sampler)(denoise, xt, None, levels, None)
     return last.x0.item()
 
 
