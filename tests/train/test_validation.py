@@ -246,7 +246,7 @@ def test_better(best, value, before, found):
 def test_what_is_not_measured_cannot_be_best(hundred, tmp_path):
     with pytest.raises(ValueError, match="selected by 'beauty', but the metrics are: validation, "):
         next(training_loop(drawing(tmp_path, hundred, best="most beauty")))
-    with pytest.raises(ValueError, match="measured is: nothing"):
+    with pytest.raises(ValueError, match="metrics are: nothing"):
         next(training_loop(drawing(tmp_path, hundred, validation=0)))
 
 
