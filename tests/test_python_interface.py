@@ -134,7 +134,8 @@ def test_a_saved_picture_can_be_reproduced(model, path, tmp_path, capsys):
     assert "every pixel is the same" in capsys.readouterr().err
     picture.convert("RGB").save(tmp_path / "apple.jpg")
     picture.save(tmp_path / "apple.webp")
-    assert Image.open(tmp_path / "apple.webp").size == (8, 8)
+    with Image.open(tmp_path / "apple.webp") as kept:
+        assert kept.size == (8, 8)
 
 
 def test_every_step_can_be_seen(model):

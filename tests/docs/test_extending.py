@@ -74,7 +74,7 @@ def test_sampler_and_setting_are_options_and_arguments(capsys, tmp_path):
 
 def test_the_metric_is_in_the_report_with_its_interval():
     rows = np.random.default_rng(0).standard_normal((4, 80, 6))
-    others, generated, prompted = np.concatenate(rows[:2]), rows[2] + 0.5, rows[3]
+    others, generated, prompted = np.concatenate(rows[:2]), rows[2] + 1.0, rows[3]
     names = [str(i) for i in range(160)]
     metrics, count = distribution_metrics(others, generated, prompted, names, names[:80])
     (found,) = (one for one in metrics if one.name == "sliced Wasserstein distance")

@@ -76,11 +76,11 @@ def test_every_argument_is_on_the_page():
     import inspect
 
     import unstir
-    from unstir.evaluation import evaluate_model
+    from unstir.evaluation import evaluate
     from unstir.model import Model
     from unstir.training import train
 
-    for function in (unstir.load, unstir.load_clip, Model.draw, train, evaluate_model):
+    for function in (unstir.load, unstir.load_clip, Model.draw, train, evaluate):
         missing = [
             name
             for name in inspect.signature(function).parameters

@@ -57,7 +57,7 @@ class LoadedClip:
         rows = []
         for image in images:
             pixels = self.pixels(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-            x0 = to_model(torch.from_numpy(pixels)[None]).to(self.model.device)
+            x0 = to_model(torch.from_numpy(pixels.copy())[None]).to(self.model.device)
             with torch.no_grad():
                 rows.append(self.model.embed_pictures(x0)[0] @ words.T)
         cosines: npt.NDArray[np.float32] = torch.stack(rows).cpu().numpy()
