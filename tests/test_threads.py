@@ -11,9 +11,17 @@ import pytest
 import torch
 
 from unstir import threads
-from unstir.threads import NUMBER_VARIABLES, IdleTeams, busy_seconds, chosen_waiting, configure_threads, cpu_quota
+from unstir.threads import (
+    NUMBER_VARIABLES,
+    WAITING_VARIABLES,
+    IdleTeams,
+    busy_seconds,
+    chosen_waiting,
+    configure_threads,
+    cpu_quota,
+)
 
-UNSET = dict.fromkeys((*NUMBER_VARIABLES, "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"))
+UNSET = dict.fromkeys((*NUMBER_VARIABLES, *WAITING_VARIABLES))
 several_cores = pytest.mark.skipif(len(threads.usable_cpus()) < 2, reason="one core")
 linux = pytest.mark.skipif(not threads.SYSTEM_LOAD.exists(), reason="the system does not say how busy it is")
 
@@ -139,6 +147,7 @@ def test_torch_is_imported_already(one_core, monkeypatch):
         ({"OMP_WAIT_POLICY": "passive"}, ["OMP_WAIT_POLICY"]),
         ({"GOMP_SPINCOUNT": "0"}, ["GOMP_SPINCOUNT"]),
         ({"KMP_BLOCKTIME": "1", "PATH": "/bin"}, ["KMP_BLOCKTIME"]),
+        ({"KMP_AFFINITY": "compact", "KMP_DUPLICATE_LIB_OK": "TRUE", "GOMP_CPU_AFFINITY": "0 1"}, []),
         ({"OMP_WAIT_POLICY": "", "OMP_NUM_THREADS": "4", "PATH": "/bin", "MY_GOMP_CPU": "1"}, []),
     ],
 )

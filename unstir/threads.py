@@ -14,13 +14,13 @@ spinning (300,000 rounds to 100) as long as a process has more threads than core
 stays the same, and so do all results.
 
 Settings of the user come first: OMP_NUM_THREADS, MKL_NUM_THREADS and OMP_THREAD_LIMIT for the number, OMP_WAIT_POLICY,
-GOMP_* and KMP_* for the waiting. Where the system does not say how busy it is (macOS, Windows), waiting is left alone.
+GOMP_SPINCOUNT, KMP_BLOCKTIME and KMP_LIBRARY for the waiting. Where the system does not say how busy it is (macOS,
+Windows), waiting is left alone.
 """
 
 import atexit
 import math
 import os
-import re
 import sys
 import threading
 import time
@@ -31,8 +31,9 @@ from pathlib import Path
 NUMBER_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
 """Who sets one of these has chosen the number of threads."""
 
-WAITING_VARIABLES = re.compile(r"OMP_WAIT_POLICY|GOMP_\w+|KMP_\w+")
-"""Who sets one of these has chosen how threads wait."""
+WAITING_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
+"""Who sets one of these has chosen how threads wait. Their neighbours (KMP_AFFINITY, GOMP_CPU_AFFINITY, ...) choose
+other things."""
 
 PROCESS_CGROUPS = Path("/proc/self/cgroup")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -74,7 +75,7 @@ def configure_threads(cgroups: Path = PROCESS_CGROUPS, mounts: Path = CGROUPS, l
 
 def chosen_waiting(environment: Mapping[str, str]) -> list[str]:
     """The variables by which the user has chosen how threads wait."""
-    return [name for name, value in environment.items() if value and WAITING_VARIABLES.fullmatch(name)]
+    return [name for name in WAITING_VARIABLES if environment.get(name)]
 
 
 # How many
