@@ -136,3 +136,64 @@ class DiffusionSettings(Settings):
             raise BadSetting("eta", "eta", f"belongs to the sampler ddim, and {self.sampler} is asked for")
         if self.negative and self.guidance_scale == 1:
             raise BadSetting("negative", "negative", "works through guidance; give a --guidance above 1 with it")
+
+
+PRIOR_NAMES = ("diffusion", "ridge", "none")
+
+
+@dataclass(frozen=True)
+class UnclipSettings(DiffusionSettings):
+    """Of a model that draws CLIP embeddings of pictures first, and then pictures of them."""
+
+    prior: str = setting(
+        "diffusion", "How the embedding of a text becomes that of a picture; none uses it as it is.", choices=PRIOR_NAMES
+    )
+    prior_steps: int = setting(24, "Denoising steps of the diffusion prior.", option="prior-steps", least=1, most=10_000)
+    prior_guidance: float = setting(2.0, "Guidance scale of the diffusion prior; 1 is off.", option="prior-guidance")
+
+
+@dataclass(frozen=True)
+class CascadeSettings(DiffusionSettings):
+    """Of a model that draws a small picture first and enlarges it in stages."""
+
+    threshold: float = setting(
+        0.99, "Percentile of dynamic thresholding, 0 to 1; 1 clips pixels plainly.", above=0, most=1
+    )
+    enlarging_steps: int = setting(
+        12, "Denoising steps of every stage that enlarges.", option="enlarging-steps", least=1, most=10_000
+    )
+    augmentation: float = setting(
+        0.2, "Noise level at which a stage is shown the smaller picture, 0 to 0.9.", least=0, most=0.9
+    )
+
+
+def _temperature(default: float, what: str) -> Any:
+    return setting(default, what, least=0, most=10)
+
+
+@dataclass(frozen=True)
+class VaeSettings(Settings):
+    """Of a variational autoencoder."""
+
+    temperature: float = _temperature(1.0, "How far draws are spread around the most likely picture; 0 is that picture.")
+
+
+@dataclass(frozen=True)
+class CodeSettings(Settings):
+    """Of a model that draws codes one after the other."""
+
+    temperature: float = _temperature(1.0, "Above 1 more varied, below 1 more likely codes; 0 takes the likeliest.")
+    top_k: int = setting(0, "Draw each code from the k likeliest ones only; 0: from all.", option="top-k", least=0)
+    guidance_scale: float = setting(
+        2.0, "Classifier-free guidance scale: how strongly to follow the prompt; 1 is off.", option="guidance", least=0
+    )
+
+
+@dataclass(frozen=True)
+class MaskedCodeSettings(CodeSettings):
+    """Of a model that draws codes in parallel, in a few steps."""
+
+    steps: int = setting(12, "Steps; in each some codes are drawn.", least=1, most=10_000)
+    choice_temperature: float = setting(
+        4.5, "How random it is which codes are kept in a step.", option="choice-temperature", least=0, most=100
+    )

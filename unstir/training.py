@@ -1,7 +1,7 @@
 """`unstir.train`: training as a function."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,15 @@ from unstir.train.loop import Progress
 from unstir.train.recipe import Recipe
 from unstir.train.run_setup import RunSetup
 from unstir.train.session import Choice, clip_measure, exclusive_run, open_or_begin, train_run
-from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, resolve_default
+from unstir.weights.model_file import DEFAULT, DEFAULT_CLIP, load_kind, resolve_default
 
 if TYPE_CHECKING:
     from unstir.interop.clip import LoadedClip
     from unstir.model import Model
+
+
+class Stopped(Exception):
+    """Training was stopped before there is a model: in an earlier stage."""
 
 
 def train(
@@ -35,6 +39,7 @@ def train(
     device: str = "auto",
     tensorboard: bool = False,
     eval_clip: str | Path | None = None,
+    stages: Mapping[str, str | Path] | None = None,
     report: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> "Model | LoadedClip":
@@ -48,9 +53,11 @@ def train(
     seed: of the starting weights, the order of the pictures, and the noise.
     tensorboard: write TensorBoard files beside the log.
     eval_clip: a CLIP that scores a few drawn pictures at each evaluation, into the log.
+    stages: models that were trained before, such as {"autoencoder": "runs/ae"}; the others are trained first.
     report: called with every line of the log.
     stop: asked after every step; when true the run is saved.
-    Returns the model so far, ready to draw, or the CLIP. Raises UserError for what cannot be.
+    Returns the model so far, ready to draw, or the CLIP or autoencoder. Raises UserError for what cannot be, and Stopped
+    where `stop` ended it in an earlier stage.
     """
     began = time.monotonic()
     seconds = parse_duration(budget) if isinstance(budget, str) else float(budget)
@@ -66,7 +73,17 @@ def train(
         by_recipe = "of your own", recipe
     first = None if start is None else resolve_default(Path(start), DEFAULT)
     setup = RunSetup(str(data), folder, device, None if by_recipe else seconds, began, checked_seed(seed))
-    opened, run_file = open_or_begin(setup, Choice(by_recipe, first, kind, size).begin)
+    given = {name: Path(path) for name, path in (stages or {}).items()}
+    choice = Choice(by_recipe, first, kind, size, given)
+    for stage in choice.stages(setup):
+        opened, run_file = open_or_begin(stage.setup, stage.begin)
+        with exclusive_run(stage.setup.folder):
+            for progress in train_run(opened, run_file, stage.setup, stop=stop, tensorboard=tensorboard):
+                if report is not None:
+                    report(progress)
+        if not opened.schedule.finished(opened.images_seen):
+            raise Stopped(f"stopped in {stage.title}; everything is saved, and the same call continues")
+    opened, run_file = open_or_begin(setup, choice.begin)
     with exclusive_run(folder):
         measure = None
         if eval_clip is not None:
@@ -83,6 +100,8 @@ def _result(run: Path, kind: str, device: str) -> Any:
         from unstir.interop.clip import load_any_clip
 
         return load_any_clip(run, device)
+    if kind == "autoencoder":
+        return load_kind(run, kind, device)
     from unstir.model import Model
 
     return Model(run, device)

@@ -18,6 +18,12 @@ app = App(
 app.command("unstir.cli.generate:generate", name="generate", help="Generate pictures from a prompt.")
 app.command("unstir.cli.reproduce:reproduce", name="reproduce", help="Draw a picture again from what its file says.")
 app.command(
+    "unstir.cli.interpolate:interpolate",
+    name="interpolate",
+    help="Draw the pictures between two prompts, seeds or pictures.",
+)
+app.command("unstir.cli.vary:vary", name="vary", help="Draw variations of a picture.")
+app.command(
     "unstir.cli.train:train",
     name="train",
     help="Train a model on captioned pictures, or continue a run.",

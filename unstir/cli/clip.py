@@ -18,10 +18,13 @@ from unstir.cli.results_output import (
     write_sheet,
 )
 from unstir.errors import UserError
+from unstir.files import write_atomic
 from unstir.request import checked_device
 from unstir.text.prompt import check_prompt
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from unstir.interop.clip import LoadedClip
@@ -245,6 +248,60 @@ def direction(
         print_hits(hits[1])
     if sheet is not None:
         write_sheet(sheet, [("start", hits[0]), (f"to: {after}", hits[1])])
+
+
+@clip.command(help_epilogue="Example: unstir clip vectors woman man girl boy --plot words.png")
+def vectors(*words: str, plot: Path | None = None, options: ClipOptions = DEFAULTS) -> None:
+    """Compare the vectors of words: the table of their cosines, and a plot of their first two principal components.
+
+    Parameters
+    ----------
+    words
+        Two words or texts, or more.
+    plot
+        Also draw the words in the plane of their first two principal components, and the cosines, to this PNG file.
+    """
+    from unstir.image.word_vectors import cosine_table, principal_components, word_vector_plot
+
+    if len(words) < 2:
+        raise UserError("give two words or more to compare")
+    if plot is not None and (plot.suffix.lower() != ".png" or plot.is_dir()):
+        raise UserError(f"--plot needs the name of a PNG file, got {plot}")
+    name, found = _word_vectors(options, words)
+    table = cosine_table(found)
+    if options.as_json:
+        at, fractions = principal_components(found)
+        print_json(
+            {
+                "model": name,
+                "words": words,
+                "cosines": [round_all(row) for row in table.tolist()],
+                "components": [round_all(row) for row in at.tolist()],
+                "variance": round_all(fractions.tolist()),
+            }
+        )
+    else:
+        print_table(["", *words], [[word, *(f"{c:.2f}" for c in row)] for word, row in zip(words, table, strict=True)])
+    if plot is not None:
+        write_atomic(plot, word_vector_plot(words, found, f"word vectors of {name}"))
+        say(f"written: {plot}")
+
+
+def _word_vectors(options: ClipOptions, words: Sequence[str]) -> "tuple[str, NDArray[np.float64]]":
+    """The name of a model and the vectors of texts: of a CLIP, or of the text encoder of a model that draws."""
+    from unstir.weights.model_file import HEADER, kind_of_file, load_model, read_header
+
+    if options.model is not None:
+        path = options.model / "model.safetensors" if options.model.is_dir() else options.model
+        if path.is_file() and HEADER in read_header(path)[0] and kind_of_file(path).settings is not None:
+            loaded = load_model(path, checked_device(options.device))
+            encoder = getattr(loaded.model, "encode_pooled", None)
+            if encoder is None:
+                raise UserError(f"{options.model} is {loaded.title} without word vectors; give another model")
+            _check_texts("a word", words)
+            return loaded.name, _or_user_error(lambda: encoder(words).double().cpu().numpy())
+    clip = _load(options)
+    return clip.name, _embed(clip, words, "a word").double().numpy()
 
 
 def _load(options: ClipOptions) -> "LoadedClip":

@@ -2,14 +2,18 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from unstir.cli.progress import say
 from unstir.cli.training import Console, carry_on
 from unstir.durations import parse_duration
 from unstir.errors import UserError
 from unstir.request import checked_device, checked_seed
+
+if TYPE_CHECKING:
+    from unstir.train.session import Choice
 
 
 def train(
@@ -19,7 +23,8 @@ def train(
     budget: str | None = None,
     kind: str | None = None,
     size: Literal["s", "m", "l"] | None = None,
-    clip: Annotated[bool, Parameter(negative=())] = False,
+    autoencoder: Path | None = None,
+    clip: Path | None = None,
     recipe: str | None = None,
     start: Annotated[Path | None, Parameter(name="--from")] = None,
     seed: int = 0,
@@ -41,11 +46,14 @@ def train(
     budget
         Maximum duration of the command: 90s, 30m (the default), 2h.
     kind
-        What to train: diffusion (the default) draws pictures from prompts; clip compares pictures with texts.
+        What to train: diffusion (the default) and latent draw pictures from prompts; autoencoder encodes pictures; clip
+        compares pictures with texts. A model in several stages trains them one after the other.
     size
         Size of the network. Default: chosen by the budget.
+    autoencoder
+        A trained autoencoder to build on, instead of training one: a model file or a run folder.
     clip
-        The same as --kind clip.
+        A trained CLIP to build on, instead of training one. (To train a CLIP: --kind clip.)
     recipe
         The name of a recipe, instead of the automatic choice; it sets the number of pictures.
     start
@@ -62,12 +70,9 @@ def train(
         folder, or "icons" for the one that comes with unstir.
     """
     seconds = parse_duration("30m" if budget is None else budget)
-    if clip and kind not in (None, "clip"):
-        raise UserError(f"--clip and --kind {kind} contradict each other; omit one of them")
-    kind = "clip" if clip else kind
     if recipe is not None and (budget is not None or size is not None or kind is not None):
         raise UserError(
-            "--recipe sets the kind, the length and the network; omit --budget, --size, --kind and --clip, or --recipe"
+            "--recipe sets the kind, the length and the network; omit --budget, --size and --kind, or --recipe"
         )
     if start is not None and (size is not None or kind is not None):
         raise UserError("--from sets the kind and the size; omit --size and --kind")
@@ -88,8 +93,27 @@ def train(
         from unstir import recipes
 
         by_recipe = recipe, recipes.named_recipe(recipe)
-    choice = Choice(by_recipe, start and resolve_default(start, DEFAULT), kind, size)
+    given = {"autoencoder": autoencoder, "clip": clip and resolve_default(clip, DEFAULT_CLIP)}
+    stages = {name: path for name, path in given.items() if path is not None}
+    choice = Choice(by_recipe, start and resolve_default(start, DEFAULT), kind, size, stages)
     eval_clip = eval_clip and resolve_default(eval_clip, DEFAULT_CLIP)
     with joined_processes(chosen) as own:
         setup = RunSetup(data, run, own, None if recipe else seconds, began, seed, Console())
-        carry_on(setup, choice.begin, ["unstir", "train", data, "--run", str(run)], tensorboard, eval_clip)
+        command = _command(data, run, choice)
+        for stage in choice.stages(setup):
+            say(stage.title)
+            if not carry_on(stage.setup, stage.begin, command, tensorboard, last=False):
+                return
+        carry_on(setup, choice.begin, command, tensorboard, eval_clip)
+
+
+def _command(data: str, run: Path, choice: "Choice") -> list[str]:
+    """The command that resumes a run; one that has only begun its stages must be told the same kind again."""
+    command = ["unstir", "train", data, "--run", str(run)]
+    if choice.recipe is not None:
+        return [*command, "--recipe", choice.recipe[0]]
+    if choice.kind is not None:
+        command += ["--kind", choice.kind]
+    for name, path in choice.given.items():
+        command += [f"--{name}", str(path)]
+    return command

@@ -32,13 +32,16 @@ def carry_on(
     command: list[str],
     tensorboard: bool = False,
     eval_clip: Path | None = None,
-) -> None:
+    last: bool = True,
+) -> bool:
     """Resume the run in the folder, or begin it, and train it. UserError as `open_or_begin` and `train_run`.
 
     begin: begins the run.
     command: the command that resumes it, for messages.
     tensorboard: write TensorBoard files too.
     eval_clip: a CLIP that scores drawn pictures at each evaluation.
+    last: whether no further stage follows.
+    Returns whether the run is finished.
     """
     from unstir.train.distributed import is_first
     from unstir.train.session import clip_measure, exclusive_run, open_or_begin, train_run
@@ -57,8 +60,10 @@ def carry_on(
                 if now.event == "log" and not progress.shown and time.monotonic() - said > 10:
                     said = time.monotonic()
                     say(f"{now.images_seen:,} of {now.images:,}: {words}, {duration(now.seconds_left)} left")
-        if is_first():
+        finished = run.schedule.finished(run.images_seen)
+        if is_first() and (last or not finished):
             _conclude(run, run_file, shlex.join(command))
+    return finished
 
 
 def _conclude(run: "Run[Any]", run_file: "RunFile", command: str) -> None:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from unstir.diffusion.philox import keyed_permutation
 
-ORDER, CAPTION, NOISE, VALIDATION = range(4)
+ORDER, CAPTION, NOISE, VALIDATION, LATENT = range(5)
 """What a seed is mixed with, so that numbers drawn for different purposes have nothing in common."""
 
 

@@ -26,6 +26,7 @@ class Pictures:
     captions: N tuples of alternatives, none empty; the first is the plain caption.
     keys: N names.  meta: N dicts of JSON values.
     ids: the `content_ids` where they are known; computed when they are asked for otherwise.
+    where: the folder that they were loaded from, or None.
     Raises ValueError where these do not go together.
     """
 
@@ -34,6 +35,7 @@ class Pictures:
     keys: list[str]
     meta: list[dict[str, object]]
     ids: npt.NDArray[np.int64] | None = field(default=None, repr=False)
+    where: Path | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 4 or self.pixels.dtype != np.uint8 or self.pixels.shape[3] not in (3, 4):
@@ -94,6 +96,7 @@ class Pictures:
                 [str(row["key"]) for row in rows],
                 [dict(row["meta"]) for row in rows],
                 np.array([row["content"] for row in rows], dtype=np.int64) if known else None,
+                where,
             )
         except FileNotFoundError as error:
             raise UserError(f"there is no complete pack of pictures in {where}; {again}") from error

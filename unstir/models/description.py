@@ -1,22 +1,30 @@
 """The description of a model, JSON values for the header of its file, and building the model from it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from torch import nn
 
+from unstir.models.autoencoder import KlConfig
 from unstir.models.paradigms import Paradigm, names, paradigm, paradigm_of
+from unstir.models.quantise import CodebookConfig, FsqConfig
 from unstir.nn.dit import DiTConfig
 from unstir.nn.unet import UNetConfig
 from unstir.settings import Settings
 
 T = TypeVar("T")
 
-NETWORKS: dict[str, type] = {"dit": DiTConfig, "unet": UNetConfig}
-"""The value of `kind` in a field that may hold one of several networks."""
+NETWORKS: dict[str, type] = {
+    "dit": DiTConfig,
+    "unet": UNetConfig,
+    "kl": KlConfig,
+    "fsq": FsqConfig,
+    "codebook": CodebookConfig,
+}
+"""The value of `kind` in a field that may hold one of several networks or bottlenecks."""
 
 
 def describe(model: nn.Module) -> dict[str, Any]:
@@ -49,12 +57,15 @@ def build(description: Mapping[str, Any]) -> nn.Module:
 
 def config_values(config: Any) -> dict[str, Any]:
     """A frozen dataclass of numbers, texts and further dataclasses as nested dictionaries."""
-    values = asdict(config)
-    for f in fields(config):
-        for kind, network in NETWORKS.items():
-            if type(getattr(config, f.name)) is network:
-                values[f.name]["kind"] = kind
-    return values
+    values = {f.name: _plain(getattr(config, f.name)) for f in fields(config)}
+    kind = next((kind for kind, network in NETWORKS.items() if type(config) is network), None)
+    return values if kind is None else values | {"kind": kind}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return config_values(value)
+    return tuple(map(_plain, value)) if isinstance(value, tuple) else value
 
 
 def settings_of(kind: type[Settings], values: Mapping[str, Any]) -> Settings:

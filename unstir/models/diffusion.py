@@ -12,7 +12,8 @@ from unstir.diffusion.chain import Bound, bits_per_dim
 from unstir.diffusion.denoiser import Denoiser, NetworkDenoiser, noised, per_picture
 from unstir.diffusion.grid import time_grid
 from unstir.diffusion.guidance import clip_range, guide, one_by_one
-from unstir.diffusion.noise import batch_normal
+from unstir.diffusion.inversion import ddim_inversion
+from unstir.diffusion.noise import Seed, batch_normal, slerp
 from unstir.diffusion.prediction import Prediction
 from unstir.diffusion.sampler import Sampler, Step, levels_of, named_sampler
 from unstir.diffusion.samplers.ddim import ddim
@@ -22,6 +23,7 @@ from unstir.models.codec import Codec, PixelCodec
 from unstir.models.generative import Frame, NotFinite
 from unstir.models.process_group import process_group
 from unstir.nn.dit import DiT, DiTConfig
+from unstir.nn.embedding_condition import EmbeddingConfig, EmbeddingTokens
 from unstir.nn.layout import LayoutConfig, LayoutPredictor, layout_loss, predicted_layout
 from unstir.nn.text import TextConfig, TextEncoder, TextEncoding, padding
 from unstir.nn.transformer import compile_blocks
@@ -96,6 +98,9 @@ class Draw(NamedTuple):
     eps: Tensor
 
 
+VARYING = -1
+"""Step of the noise of variations, which no step of a sampler has."""
+
 LEVELS = 255
 """The number of steps between the smallest and the largest value of a pixel."""
 
@@ -119,7 +124,11 @@ class Diffusion(nn.Module):
         self.prediction.check(self.schedule)
         self.loss_space = Prediction(config.loss, config.sigma_data)
         self.time_distribution = LogitNormal(config.t_mean, config.t_std)
-        self.text = TextEncoder(config.text)
+        match config.text:
+            case TextConfig():
+                self.text: nn.Module = TextEncoder(config.text)
+            case EmbeddingConfig():
+                self.text = EmbeddingTokens(config.text)
         self.layout = LayoutPredictor(config.layout, config.text.width, config.text.length) if config.layout else None
         match config.network:
             case DiTConfig():
@@ -274,6 +283,11 @@ class Diffusion(nn.Module):
         """The conditioning of texts. Each is encoded alone, so that its bits do not depend on the others."""
         return TextEncoding.joined([self.read(self.tokenize([text])) for text in texts])
 
+    @torch.no_grad()
+    def encode_pooled(self, texts: Sequence[str]) -> Tensor:
+        """One vector for each text, (B, width)."""
+        return self.encode(texts).pooled.float()
+
     def condition(self, batch: Batch) -> TextEncoding:
         """The conditioning of a batch, with the true layout in place of the predicted one if the batch has it."""
         if self.layout is None or batch.layout is None:
@@ -310,11 +324,13 @@ class Diffusion(nn.Module):
     def sample(
         self,
         cond: TextEncoding,
-        seeds: Sequence[int],
+        seeds: Sequence[Seed],
         settings: DiffusionSettings | None = None,
         *,
         exact: bool = True,
         wrap: Callable[[Denoiser], Denoiser] | None = None,
+        start: Tensor | None = None,
+        first: int = 0,
     ) -> Iterator[Step]:
         """Denoise from pure noise, yielding every step; x0 of the last step is the result, in the codec's space.
 
@@ -324,6 +340,8 @@ class Diffusion(nn.Module):
         exact: picture i depends on nothing else.
         wrap: further guidance around `guided`: gets the denoiser of the whole batch and returns another, whose pictures
             must not depend on each other (`guide_by_gradient`, `inpaint`).
+        start: (B, *), what to start from, divided by the sigma of its time; None: the noise of the seeds.
+        first: how many steps to leave out at the beginning.
         Raises ValueError, before the first step, for settings that do not fit together.
         """
         settings = settings or DiffusionSettings()
@@ -331,7 +349,7 @@ class Diffusion(nn.Module):
             raise ValueError(f"{len(seeds)} seeds for {len(cond.tokens)} prompts")
         sampler: Sampler = partial(ddim, eta=settings.eta) if settings.eta else named_sampler(settings.sampler)
         grid = time_grid(self.schedule, settings.steps, settings.spacing, shift=settings.shift)
-        levels = levels_of(self.schedule, grid)
+        levels = levels_of(self.schedule, grid)[first:]
         guided = self.guided(settings, exact)
         denoise = wrap(guided) if wrap else guided
         channels, side, _ = self.shape
@@ -343,7 +361,8 @@ class Diffusion(nn.Module):
 
         @torch.no_grad()  # on a generator it is in force only while the generator runs
         def steps() -> Iterator[Step]:
-            yield from sampler(denoise, noise(0) * levels[0].sigma, cond, levels, noise)
+            unit = noise(0) if start is None else start.to(self.device)
+            yield from sampler(denoise, unit * levels[0].sigma, cond, levels, noise)
 
         return steps()
 
@@ -359,12 +378,74 @@ class Diffusion(nn.Module):
         """Draw pictures, one frame a step. Arguments as in `sample`, errors as in `GenerativeModel.draw`."""
         settings = settings or DiffusionSettings()
         steps = self.sample(self.encode(prompts), seeds, settings, exact=exact, wrap=wrap)
+        return self.frames(steps, settings.steps)
 
-        def frames() -> Iterator[Frame]:
-            for step in steps:
-                if not step.x0.isfinite().all():
-                    raise NotFinite(f"step {step.i + 1} gives NaN or infinity instead of a picture: lower the guidance")
-                decode = self.codec.decode
-                yield Frame(step.i, settings.steps, partial(decode, step.x0), partial(decode, step.xt), step.t)
+    def frames(self, steps: Iterator[Step], total: int) -> Iterator[Frame]:
+        """The steps of `sample` as frames. NotFinite for NaN or infinity."""
+        for step in steps:
+            if not step.x0.isfinite().all():
+                raise NotFinite(f"step {step.i + 1} gives NaN or infinity instead of a picture: lower the guidance")
+            decode = self.codec.decode
+            yield Frame(step.i, total, partial(decode, step.x0), partial(decode, step.xt), step.t)
 
-        return frames()
+    # Exploration (`models.exploration`)
+
+    def conditioning(self, prompt: str, seed: int, settings: DiffusionSettings) -> TextEncoding:  # noqa: ARG002
+        """The encoding of a prompt. seed, settings: not used."""
+        return self.encode([prompt])
+
+    def blend(self, a: TextEncoding, b: TextEncoding, fraction: float) -> TextEncoding:
+        """The straight line between the vectors of two prompts."""
+        return a.towards(b, fraction)
+
+    def draw_conditioned(
+        self,
+        cond: TextEncoding,
+        seeds: Sequence[Seed],
+        settings: DiffusionSettings,
+        *,
+        start: Tensor | None = None,
+        first: int = 0,
+        exact: bool = True,
+    ) -> Iterator[Frame]:
+        """Draw pictures of a conditioning. start, first: as of `sample`."""
+        return self.frames(self.sample(cond, seeds, settings, exact=exact, start=start, first=first), settings.steps - first)
+
+    def place(self, pixels: Tensor, settings: DiffusionSettings) -> Tensor:
+        """The noise that becomes this picture without a prompt, by inversion. pixels: (1, H, W, C) uint8."""
+        x0 = self.codec.encode(pixels.to(self.device))
+        levels = levels_of(self.schedule, time_grid(self.schedule, settings.steps, settings.spacing, shift=settings.shift))
+        unguided = self.codec.bounded(self.denoiser())
+        return ddim_inversion(unguided, x0, self.encode([""]), levels)
+
+    def blend_places(self, a: Tensor, b: Tensor, fraction: float) -> Tensor:
+        """The great circle between two noises."""
+        return slerp(a.flatten(1), b.flatten(1), fraction).view_as(a)
+
+    def draw_place(self, place: Tensor, settings: DiffusionSettings) -> Iterator[Frame]:
+        """Draw the picture of a noise without a prompt, by DDIM."""
+        plain = replace(settings, guidance_scale=1.0, sampler="ddim", negative="")
+        return self.draw_conditioned(self.encode([""]), [0], plain, start=place)
+
+    def vary(
+        self,
+        pixels: Tensor,
+        seeds: Sequence[int],
+        settings: DiffusionSettings | None = None,
+        *,
+        strength: float,
+        prompt: str = "",
+    ) -> Iterator[Frame]:
+        """Draw variations: the picture gets noise up to time `strength`, and is denoised from there.
+
+        Source: Meng et al. 2022 (SDEdit), algorithm 1. Arguments as of `exploration.Varies`.
+        """
+        settings = settings or DiffusionSettings()
+        x0 = self.codec.encode(pixels.to(self.device))
+        grid = time_grid(self.schedule, settings.steps, settings.spacing, shift=settings.shift)
+        first = min(range(settings.steps), key=lambda i: abs(grid[i] - strength))
+        level = levels_of(self.schedule, grid)[first]
+        eps = batch_normal(x0.shape[1:], seeds, VARYING).to(self.device)
+        start = (x0 * level.alpha + eps * level.sigma) / level.sigma
+        cond = self.encode([prompt]).repeat(len(seeds))
+        return self.draw_conditioned(cond, seeds, settings, start=start, first=first)

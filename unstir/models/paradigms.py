@@ -50,7 +50,68 @@ def _clip() -> Paradigm:
     return Paradigm("clip", "a CLIP", Clip, ClipConfig, None, tokenizer_of)
 
 
-BUILT_IN: dict[str, Callable[[], Paradigm]] = {"diffusion": _diffusion, "clip": _clip}
+def _autoencoder() -> Paradigm:
+    from unstir.models.autoencoder import Autoencoder, AutoencoderConfig
+
+    return Paradigm("autoencoder", "an autoencoder", Autoencoder, AutoencoderConfig, None, None)
+
+
+def _latent() -> Paradigm:
+    from unstir.models.latent_diffusion import LatentConfig, LatentDiffusion
+    from unstir.settings import DiffusionSettings
+
+    return Paradigm("latent", "a latent diffusion model", LatentDiffusion, LatentConfig, DiffusionSettings)
+
+
+def _vae() -> Paradigm:
+    from unstir.models.vae import Vae, VaeConfig
+    from unstir.settings import VaeSettings
+
+    return Paradigm("vae", "a VAE", Vae, VaeConfig, VaeSettings)
+
+
+def _vqvae() -> Paradigm:
+    from unstir.models.code_model import CodeModel, CodeModelConfig
+    from unstir.settings import CodeSettings
+
+    return Paradigm("vqvae", "a VQ-VAE with an autoregressive prior", CodeModel, CodeModelConfig, CodeSettings)
+
+
+def _maskgit() -> Paradigm:
+    from unstir.models.code_model import MaskedCodeModel, MaskedCodeModelConfig
+    from unstir.settings import MaskedCodeSettings
+
+    title = "a VQ-VAE with a masked prior"
+    return Paradigm("maskgit", title, MaskedCodeModel, MaskedCodeModelConfig, MaskedCodeSettings)
+
+
+def _unclip() -> Paradigm:
+    from unstir.models.unclip import Unclip, UnclipConfig
+    from unstir.settings import UnclipSettings
+    from unstir.text.clip_tokenizer import tokenizer_of
+
+    return Paradigm("unclip", "an unCLIP model", Unclip, UnclipConfig, UnclipSettings, tokenizer_of)
+
+
+def _cascade() -> Paradigm:
+    from unstir.models.cascade import Cascade, CascadeConfig
+    from unstir.settings import CascadeSettings
+    from unstir.text.clip_tokenizer import tokenizer_of
+
+    return Paradigm("cascade", "a cascade", Cascade, CascadeConfig, CascadeSettings, tokenizer_of)
+
+
+BUILT_IN: dict[str, Callable[[], Paradigm]] = {
+    "diffusion": _diffusion,
+    "latent": _latent,
+    "unclip": _unclip,
+    "cascade": _cascade,
+    "vae": _vae,
+    "vqvae": _vqvae,
+    "maskgit": _maskgit,
+    "autoencoder": _autoencoder,
+    "clip": _clip,
+}
 """Each is imported at its first use."""
 
 _known: dict[str, Paradigm] = {}

@@ -4,7 +4,9 @@ With premultiplied alpha the colour of a transparent pixel is defined (black), a
 Source: Porter and Duff 1984.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -34,6 +36,28 @@ def to_pixels(x: Tensor) -> Tensor:
         colour = torch.where(visible, (x[:, :3] / alpha.clamp(min=0.5 / 255)).clamp(max=1), 0)
         x = torch.cat([colour, alpha], dim=1)
     return (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def on_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pictures laid over white. pixels: (..., 3 or 4) uint8, straight alpha.  Returns (..., 3) uint8."""
+    if pixels.shape[-1] == 3:
+        return pixels
+    colour, alpha = pixels[..., :3].astype(np.float32), pixels[..., 3:].astype(np.float32) / 255
+    return np.round(colour * alpha + 255 * (1 - alpha)).astype(np.uint8)
+
+
+def with_channels(x: Tensor, channels: int) -> Tensor:
+    """Pictures with 3 or 4 channels: transparent ones are laid over white, opaque ones get an alpha of 1.
+
+    x: (B, 3 or 4, H, W) in [-1, 1], premultiplied.
+    channels: 3 or 4.
+    """
+    match x.shape[1], channels:
+        case 4, 3:
+            return x[:, :3] + (1 - x[:, 3:])
+        case 3, 4:
+            return torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+    return x
 
 
 def resized(x: Tensor, side: int) -> Tensor:

@@ -34,6 +34,16 @@ def process_group() -> ProcessGroup:
     return ProcessGroup(distributed.get_rank(), distributed.get_world_size())
 
 
+def group_mean(x: Tensor) -> Tensor:
+    """The mean of a tensor over all processes, without gradient. All processes must call it, with equal shapes."""
+    group = process_group()
+    if group.size == 1:
+        return x
+    total = x.detach().clone()
+    distributed.all_reduce(total)
+    return total / group.size
+
+
 def all_gather_rows(x: Tensor) -> Tensor:
     """The rows of all processes in the order of their ranks. All processes must call it, with equal shapes.
 

@@ -63,6 +63,7 @@ class Attention(nn.Module):
         context: Tensor | None = None,
         bias: Tensor | None = None,
         rotate: tuple[Tensor, Tensor] | None = None,
+        cache: "Cache | None" = None,
     ) -> Tensor:
         """Attend.
 
@@ -70,6 +71,7 @@ class Attention(nn.Module):
         context: (B, M, c), for cross-attention.
         bias: additive attention bias, broadcastable to (B, heads, N, M).
         rotate: from `rotation`, for self-attention.
+        cache: keys and values of earlier tokens, which x attends to as well; those of x are added to it.
         Returns as x.
         """
         if self.across:
@@ -82,8 +84,23 @@ class Attention(nn.Module):
         q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)
         if rotate is not None:
             q, k = rotated(q, *rotate), rotated(k, *rotate)
+        if cache is not None:
+            k, v = cache.extended(k, v)
         out: Tensor = self.out(attend(q, k, v, bias).transpose(1, 2).flatten(2))
         return out
+
+
+class Cache:
+    """Keys and values of the tokens that one attention layer has seen, so that no token is computed twice."""
+
+    def __init__(self) -> None:
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+
+    def extended(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Add keys and values, (B, H, n, d); returns those of all tokens so far."""
+        self._keys, self._values = [torch.cat([*self._keys, k], 2)], [torch.cat([*self._values, v], 2)]
+        return self._keys[0], self._values[0]
 
 
 def rotation(side: int, head: int, theta: float = 100.0) -> tuple[Tensor, Tensor]:

@@ -85,6 +85,19 @@ class ClipText(nn.Module):
         mean: Tensor = (x * weight).sum(1) / weight.sum(1)
         return mean
 
+    def tokens(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The vectors of all tokens, before pooling. ids: (B, L) int64, L up to `length`.
+
+        Returns (B, L, width), and (B, L) bool, False for padding.
+        """
+        real = ids != 0
+        x = self.embed(ids) + self.position[: ids.shape[1]]
+        bias = None if self.config.causal else padding(real, self.position.dtype)
+        for block in self.blocks:
+            x = block(x, bias)
+        out: Tensor = self.norm(x)
+        return out, real
+
     def _used_length(self, ids: Tensor, token: Tensor | None) -> int:
         """How many columns of ids have an effect, at least 1."""
         pooled = 1 if token is None else int(token.max()) + 1

@@ -20,7 +20,11 @@ class Conv(nn.Module):
         self.weight = nn.Parameter(torch.empty(outside, inside * side * side))
         self.bias = nn.Parameter(torch.zeros(outside))
 
+    @property
+    def kernel(self) -> Tensor:
+        """The kernel as convolutions take it, (out, in, side, side)."""
+        return self.weight.view(-1, self.inside, self.side, self.side)
+
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, in, h, w).  Returns (B, out, h, w)."""
-        kernel = self.weight.view(-1, self.inside, self.side, self.side)
-        return F.conv2d(x, kernel, self.bias, padding=self.side // 2)
+        return F.conv2d(x, self.kernel, self.bias, padding=self.side // 2)

@@ -20,7 +20,7 @@ def init_constant(layer: nn.Module, **values: float) -> None:
 
 @torch.no_grad()
 def initialise(network: nn.Module, seed: int) -> None:
-    """Fill every parameter of the network.
+    """Fill every parameter of the network that is not frozen.
 
     matrices and kernels: Gaussian with variance 1/fan_in; fan_in is the product of all dimensions but the first.
     embeddings and positions: Gaussian with standard deviation 0.02.
@@ -32,6 +32,8 @@ def initialise(network: nn.Module, seed: int) -> None:
     for path, module in network.named_modules():
         constants = getattr(module, "initial_constants", {})
         for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
             if name in constants:
                 parameter.fill_(constants[name])
             elif getattr(module, "starts_at_zero", False) or (parameter.ndim < 2 and name != "weight"):

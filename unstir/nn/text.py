@@ -55,6 +55,14 @@ class TextEncoding(NamedTuple):
         """A batch of one, `count` times."""
         return self._each(lambda part: part.expand(count, *part.shape[1:]))
 
+    def towards(self, other: "TextEncoding", fraction: float) -> "TextEncoding":
+        """The straight line to another encoding, at a fraction of the way. A token that either has is not padding."""
+        tokens, pooled = (torch.lerp(a, b, fraction) for a, b in ((self.tokens, other.tokens), (self.pooled, other.pooled)))
+        # Padding becomes a token gradually: at fraction f the weight of the other's tokens is f, as a bias log(f).
+        weights = torch.lerp((self.mask > -1).float(), (other.mask > -1).float(), fraction)
+        mask = weights.log().clamp(min=-1e4).to(self.mask.dtype)
+        return TextEncoding(tokens, mask, pooled, self.layout if fraction < 0.5 else other.layout)
+
     def to(self, dtype: torch.dtype) -> "TextEncoding":
         """All but the layout in this dtype; coordinates stay as they are."""
         return TextEncoding(self.tokens.to(dtype), self.mask.to(dtype), self.pooled.to(dtype), self.layout)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unstir.nn.attention import Attention
+from unstir.nn.attention import Attention, Cache
 from unstir.nn.init import init_zero
 from unstir.nn.norm import RMSNorm
 
@@ -72,7 +72,14 @@ class ModulatedBlock(nn.Module):
         self.table = nn.Parameter(torch.zeros(6, width))
 
     def forward(
-        self, x: Tensor, shared: Tensor, words: Tensor, bias: Tensor, rotate: tuple[Tensor, Tensor] | None
+        self,
+        x: Tensor,
+        shared: Tensor,
+        words: Tensor,
+        bias: Tensor,
+        rotate: tuple[Tensor, Tensor] | None,
+        mask: Tensor | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """Apply the block.
 
@@ -81,11 +88,14 @@ class ModulatedBlock(nn.Module):
         words: (B, M, c), token vectors of the text.
         bias: additive attention bias from x to words, broadcastable to (B, heads, N, M).
         rotate: from `rotation`, or None.
+        mask: additive bias of the self-attention, broadcastable to (B, heads, N, N), or None.
+        cache: of the self-attention, or None.
         Returns (B, N, width).
         """
         modulation = (shared + self.table).to(x.dtype).unsqueeze(2)
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(1)
-        x = x + (1 + gate1) * self.attention(self.norm1(x) * (1 + scale1) + shift1, rotate=rotate)
+        mixed = self.attention(self.norm1(x) * (1 + scale1) + shift1, bias=mask, rotate=rotate, cache=cache)
+        x = x + (1 + gate1) * mixed
         x = x + self.words(self.norm_words(x), words, bias)
         out: Tensor = x + (1 + gate2) * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
         return out

@@ -78,6 +78,26 @@ class VisionTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, S, S) of the size and channels of `config`; ValueError for others.  Returns (B, width)."""
+        x = self._tokens(x)
+        *blocks, last = self.blocks
+        for block in blocks:
+            x = block(x)
+        if self.config.pool == "class":
+            pooled: Tensor = self.norm(last(x, token=torch.zeros(len(x), dtype=torch.int64, device=x.device)))
+        else:
+            pooled = self.norm(last(x)).mean(1)
+        return pooled
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The tokens after each block, (B, N, width) each. x as in `forward`."""
+        x = self._tokens(x)
+        after = []
+        for block in self.blocks:
+            x = block(x)
+            after.append(x)
+        return after
+
+    def _tokens(self, x: Tensor) -> Tensor:
         config = self.config
         if x.shape[1:] != (config.channels, config.size, config.size):
             wanted = (config.channels, config.size, config.size)
@@ -87,12 +107,5 @@ class VisionTransformer(nn.Module):
         x = self.embed(patches(x, config.patch).to(self.embed.weight.dtype))
         if config.pool == "class":
             x = torch.cat([self.class_token.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
-        x = self.norm_in(x + self.position)
-        *blocks, last = self.blocks
-        for block in blocks:
-            x = block(x)
-        if config.pool == "class":
-            pooled: Tensor = self.norm(last(x, token=torch.zeros(len(x), dtype=torch.int64, device=x.device)))
-        else:
-            pooled = self.norm(last(x)).mean(1)
-        return pooled
+        tokens: Tensor = self.norm_in(x + self.position)
+        return tokens

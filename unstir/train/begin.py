@@ -4,6 +4,7 @@ Of several processes the first one reads and writes; the others wait for it.
 """
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from unstir.errors import UserError
 from unstir.models.description import describe
 from unstir.models.diffusion import Diffusion
 from unstir.models.paradigms import paradigm
+from unstir.nn.init import initialise
 from unstir.settings import Settings
 from unstir.train import auto_recipe, distillation, run_folder
 from unstir.train.distributed import barrier, is_first
@@ -25,14 +27,16 @@ from unstir.train.read_data import read_for_budget, read_for_model, read_for_rec
 from unstir.train.recipe import Recipe
 from unstir.train.run_file import RunFile, read_run_file
 from unstir.train.run_setup import RunSetup
-from unstir.weights.model_file import Loaded, find_model, load_model
+from unstir.weights.model_file import Loaded, find_model, load_model, save_model
 
 LONG_CAPTION = 64
 """Tokens; a model that reads more is noticeably slower, and the user is told."""
 
 
-def begin_automatic(setup: RunSetup, kind: str = "diffusion", size: SizeName | None = None) -> None:
-    """Begin a run whose model and settings are chosen from the data, the machine and the budget.
+def automatic_recipe(
+    setup: RunSetup, kind: str = "diffusion", size: SizeName | None = None
+) -> tuple[Recipe, Pictures, SizeName]:
+    """A recipe chosen from the data, the machine and the budget, the pictures of the run, and the size of the network.
 
     kind: of the model (`train.kinds`).
     size: of the network; None: what the budget can train.
@@ -44,41 +48,121 @@ def begin_automatic(setup: RunSetup, kind: str = "diffusion", size: SizeName | N
         recipe = known.recipe(pictures, chosen_size).with_train(seed=setup.seed, budget=setup.budget)
     except ValueError as error:
         raise UserError(str(error)) from None
-    model = new_model(recipe, pictures).to(setup.device)
+    return recipe, pictures, chosen_size
+
+
+def begin_automatic(
+    setup: RunSetup,
+    kind: str = "diffusion",
+    size: SizeName | None = None,
+    models: Mapping[str, Any] | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> None:
+    """Begin a run whose model and settings are chosen from the data, the machine and the budget.
+
+    kind, size: as for `automatic_recipe`.
+    models: of the earlier stages, by name.
+    notes: for the model file.
+    """
+    recipe, pictures, chosen_size = automatic_recipe(setup, kind, size)
+    begin_estimated(setup, recipe, pictures, f" (--size {chosen_size})", models, notes)
+
+
+def begin_estimated(
+    setup: RunSetup,
+    recipe: Recipe,
+    pictures: Pictures,
+    size: str = "",
+    models: Mapping[str, Any] | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> None:
+    """Begin a run whose length is decided by the budget of `setup`.
+
+    pictures: of the run, in its folder.
+    size: of the network, for the message.
+    models, notes: as for `begin_automatic`.
+    """
+    known = training(recipe.kind)
+    recipe = _fitted(recipe, models).with_train(seed=setup.seed, budget=setup.budget)
+    model, trained = _model_to_train(setup, recipe, pictures, models)
     run_file = _run_file(setup, recipe, model, pictures)
-    run_file, rate = with_estimated_images(setup, run_file, model, pictures)
+    run_file = replace(run_file, notes={**run_file.notes, **(notes or {})}, started=bool(models))
+    run_file, rate = with_estimated_images(setup, run_file, trained, pictures)
     text = getattr(model.config, "text", None)
     if isinstance(model, Diffusion) and text is not None and text.length > LONG_CAPTION:
         setup.reporter.say(f"note: the longest caption has {text.length} tokens; long captions slow the model down")
     channels, side, _ = recipe.shape
     setup.reporter.say(
-        f"chosen: {paradigm(kind).title}, {side}×{side} pixels, {'with' if channels == 4 else 'without'} transparency, "
-        f"{_millions(model)} million parameters (--size {chosen_size}); {_estimate(run_file, pictures, rate)}"
+        f"chosen: {paradigm(recipe.kind).title}, {side}×{side} pixels, "
+        f"{'with' if channels == 4 else 'without'} transparency, "
+        f"{_millions(model)} million parameters{size}; {_estimate(run_file, pictures, rate)}"
     )
     if known.expectation:
         setup.reporter.say(expectation(run_file.train.images / len(pictures), len(pictures)))
     _write(setup, run_file)
 
 
-def begin_recipe(setup: RunSetup, recipe: Recipe, name: str, start: Path | None = None) -> None:
+def begin_recipe(
+    setup: RunSetup,
+    recipe: Recipe,
+    name: str,
+    start: Path | None = None,
+    models: Mapping[str, Any] | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> None:
     """Begin a run from a recipe.
 
     name: of the recipe, for messages and notes.
     start: a model to fine-tune; None: new weights.
+    models, notes: as for `begin_automatic`.
     """
-    recipe = recipe.with_train(seed=setup.seed)
+    recipe = _fitted(recipe, models).with_train(seed=setup.seed)
     if start is not None and paradigm(recipe.kind).settings is None:
         raise UserError(f"the recipe {name} trains a model that draws no pictures and cannot fine-tune; omit --from")
     pictures = read_pictures(setup, lambda: read_for_recipe(setup, recipe))
     if start is None:
-        model = new_model(recipe, pictures)
+        model, _ = _model_to_train(setup, recipe, pictures, models)
     else:
         model = model_from(recipe, pictures, _copied(setup, start, run_folder.INITIAL_MODEL).model)
     images = recipe.train.images
     setup.reporter.say(f"recipe {name}: {images:,} pictures, {images / len(pictures):.0f} passes")
     run_file = _run_file(setup, recipe, model, pictures)
-    notes = {"name": setup.folder.name, "recipe": name, **run_file.notes, **recipe.notes}
-    _write(setup, replace(run_file, notes=notes, started=start is not None))
+    every = {"name": setup.folder.name, "recipe": name, **run_file.notes, **recipe.notes, **(notes or {})}
+    _write(setup, replace(run_file, notes=every, started=start is not None or bool(models)))
+
+
+def _fitted(recipe: Recipe, models: Mapping[str, Any] | None) -> Recipe:
+    """The recipe with its configuration fitted to the models of the earlier stages."""
+    try:
+        return training(recipe.kind).with_stages(recipe, models) if models else recipe
+    except ValueError as error:
+        raise UserError(f"a model that was trained before does not fit: {error}") from None
+
+
+def _model_to_train(
+    setup: RunSetup, recipe: Recipe, pictures: Pictures, models: Mapping[str, Any] | None
+) -> tuple[Any, Any]:
+    """The new model of a run, and what is trained: the model itself, or with what is needed to train it only.
+
+    With models of earlier stages, the initial weights are written to the run folder, and the batches prepared.
+    """
+    known = training(recipe.kind)
+    model = new_model(recipe, pictures, models)
+    if models:
+        known.adopt(model, models)
+    model = model.to(setup.device)
+    if known.prepare is not None:
+        with setup.reporter.stage("encoding pictures", len(pictures)) as progress:
+            known.prepare(model, pictures, lambda done, _total: progress(done))
+    if models:
+        if is_first():
+            save_model(setup.folder / run_folder.INITIAL_MODEL, model, dtype=torch.float32)
+        barrier()
+    if not recipe.options:
+        return model, model
+    trained = known.begin(describe(model), recipe.options, setup.folder, setup.device)
+    initialise(trained, recipe.train.seed)
+    return model, trained.to(setup.device)
 
 
 def begin_fine_tuning(setup: RunSetup, start: Path) -> None:
@@ -183,6 +267,8 @@ def _run_file(setup: RunSetup, recipe: Recipe, model: Any, pictures: Pictures) -
         prompts=prompts,
         settings=recipe.settings or (settings() if settings is not None else None),
         source=recipe.source,
+        kind=recipe.kind if recipe.options else "",
+        options=recipe.options,
     )
 
 

@@ -62,3 +62,21 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             f"{path} cannot be read ({str(error).splitlines()[0]}); delete it to begin this run again"
         ) from None
     return Checkpoint(tensors, facts)
+
+
+def load_facts(folder: Path) -> dict[str, Any] | None:
+    """The facts of the checkpoint in this folder without its tensors, or None if there is none.
+
+    UserError if it cannot be read.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            facts: dict[str, Any] = json.loads((file.metadata() or {})["facts"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({str(error).splitlines()[0]}); delete it to begin this run again"
+        ) from None
+    return facts

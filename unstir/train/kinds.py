@@ -5,7 +5,8 @@ its losses on held-out pictures, and a grid of drawn pictures as preview.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from unstir.data.pictures import Pictures
 from unstir.models.paradigms import names as model_kinds
 from unstir.scenes.source import SceneSource
 from unstir.settings import Settings
+from unstir.text.tokenizer import Tokenizer
 from unstir.train.batches import BatchSource, picture_batches, split
 from unstir.train.config import TrainConfig
 from unstir.train.recipe import Recipe
@@ -82,6 +84,11 @@ class Training:
     recipe: (pictures, size) -> an automatic recipe, without its number of pictures.
     choose_size: (size or None, budget in seconds, on a GPU) -> the size to train.
     expectation: whether to say what a run of this length usually gives.
+    stages: the models that this kind is built on: the kind of each, by the name of the stage.
+    with_stages: (recipe, models of the stages) -> the recipe with its configuration fitted to these models.
+    adopt: (model, models of the stages) -> None; takes over their weights.
+    tokenizer: (models of the stages) -> the tokenizer of the model; None: one is trained on the captions.
+    prepare: (model, pictures, progress) -> None; computes what the batches need, with progress(done, total).
     """
 
     batches: Callable[[Any, Pictures, TrainConfig, SceneSource | None], BatchSource] = _trained_on
@@ -93,6 +100,11 @@ class Training:
     recipe: Callable[[Pictures, SizeName], Recipe] = _no_recipe
     choose_size: Callable[[SizeName | None, float, bool], SizeName] = _any_size
     expectation: bool = True
+    stages: Mapping[str, str] = field(default_factory=dict)
+    with_stages: Callable[[Recipe, Mapping[str, Any]], Recipe] = lambda recipe, _models: recipe
+    adopt: Callable[[Any, Mapping[str, Any]], None] = lambda _model, _models: None
+    tokenizer: Callable[[Mapping[str, Any]], Tokenizer] | None = None
+    prepare: Callable[[Any, Pictures, Callable[[int, int], None]], None] | None = None
 
 
 def _diffusion() -> Training:
@@ -135,10 +147,110 @@ def _clip() -> Training:
     )
 
 
+def _autoencoder() -> Training:
+    from unstir.train import auto_latent_recipe, autoencoder_training
+
+    return Training(
+        validate=autoencoder_training.reconstruction,
+        preview=autoencoder_training.pairs,
+        begin=autoencoder_training.begin,
+        recipe=auto_latent_recipe.autoencoder_recipe,
+        expectation=False,
+    )
+
+
+def _adopt(stage: str) -> Callable[[Any, Mapping[str, Any]], None]:
+    """A model that takes over the weights of one stage by `adopt`."""
+
+    def adopt(model: Any, models: Mapping[str, Any]) -> None:
+        model.adopt(models[stage])
+
+    return adopt
+
+
+def _tokenizer_of_clip(models: Mapping[str, Any]) -> Tokenizer:
+    tokenizer: Tokenizer = models["clip"].tokenizer
+    return tokenizer
+
+
+def _latent() -> Training:
+    from unstir.train import auto_latent_recipe, latent_batches, train_metrics, validation
+
+    return Training(
+        batches=lambda model, pictures, config, _source: latent_batches.latent_batches(model, pictures, config),
+        validate=validation.diffusion_losses,
+        metrics=train_metrics.of_diffusion,
+        recipe=auto_latent_recipe.latent_recipe,
+        choose_size=auto_latent_recipe.choose_size,
+        expectation=False,
+        stages={"autoencoder": "autoencoder"},
+        with_stages=auto_latent_recipe.with_autoencoder,
+        adopt=_adopt("autoencoder"),
+        prepare=lambda model, pictures, progress: latent_batches.prepare(model.codec, pictures, progress),
+    )
+
+
+def _vae() -> Training:
+    from unstir.train import auto_paradigm_recipe
+
+    return Training(recipe=auto_paradigm_recipe.vae_recipe, expectation=False)
+
+
+def _code_model(masked: bool) -> Training:
+    from unstir.train import auto_latent_recipe, auto_paradigm_recipe, latent_batches
+
+    return Training(
+        batches=lambda model, pictures, config, _source: latent_batches.code_batches(model, pictures, config),
+        recipe=auto_paradigm_recipe.maskgit_recipe if masked else auto_paradigm_recipe.vqvae_recipe,
+        choose_size=auto_latent_recipe.choose_size,
+        expectation=False,
+        stages={"autoencoder": "autoencoder"},
+        with_stages=auto_latent_recipe.with_autoencoder,
+        adopt=_adopt("autoencoder"),
+        prepare=lambda model, pictures, progress: latent_batches.prepare_codes(model.codec, pictures, progress),
+    )
+
+
+def _unclip() -> Training:
+    from unstir.train import auto_paradigm_recipe, train_metrics, unclip_training, validation
+
+    return Training(
+        validate=validation.diffusion_losses,
+        metrics=train_metrics.of_diffusion,
+        recipe=auto_paradigm_recipe.unclip_recipe,
+        expectation=False,
+        stages={"clip": "clip"},
+        with_stages=auto_paradigm_recipe.with_clip,
+        adopt=_adopt("clip"),
+        tokenizer=_tokenizer_of_clip,
+        prepare=unclip_training.fit_prior,
+    )
+
+
+def _cascade() -> Training:
+    from unstir.train import auto_paradigm_recipe
+
+    return Training(
+        recipe=auto_paradigm_recipe.cascade_recipe,
+        expectation=False,
+        stages={"clip": "clip"},
+        with_stages=auto_paradigm_recipe.with_clip,
+        adopt=_adopt("clip"),
+        tokenizer=_tokenizer_of_clip,
+    )
+
+
 BUILT_IN: dict[str, Callable[[], Training]] = {
     "diffusion": _diffusion,
     "consistency": _consistency,
     "clip": _clip,
+    "autoencoder": _autoencoder,
+    "latent": _latent,
+    "vae": _vae,
+    "vqvae": partial(_code_model, masked=False),
+    "maskgit": partial(_code_model, masked=True),
+    "unclip": _unclip,
+    "cascade": _cascade,
 }
 """Each is imported when it is first asked for."""
 

@@ -1,6 +1,6 @@
 """Building the model of a new run from a recipe and its pictures."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
@@ -21,6 +21,7 @@ from unstir.models.paradigms import paradigm
 from unstir.nn.init import initialise
 from unstir.text.tokenizer import Tokenizer
 from unstir.text.vocabulary import vocabulary
+from unstir.train.kinds import training
 from unstir.train.recipe import Recipe
 
 
@@ -81,16 +82,25 @@ def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def new_model(recipe: Recipe, pictures: Pictures) -> Any:
-    """A model with new weights, and a tokenizer trained on the captions. Deterministic.
+def new_model(recipe: Recipe, pictures: Pictures, models: Mapping[str, Any] | None = None) -> Any:
+    """A model with new weights, and a tokenizer trained on the captions or taken from a model. Deterministic.
 
     The context is as long as the recipe says, or longer if a caption or sample prompt needs it.
-    Raises UserError where the pictures do not have the size and channels of the recipe's network.
+    models: of the earlier stages, by name.
+    Raises UserError where the pictures do not have the size and channels of the recipe's network, or a caption does not
+    fit into the context of an earlier stage.
     """
     _check_size(recipe, pictures)
-    record = paradigm(recipe.kind)
+    record, known = paradigm(recipe.kind), training(recipe.kind)
     if record.tokenizer is None:
         model: nn.Module = record.model(recipe.model)
+    elif known.tokenizer is not None:
+        model = record.model(recipe.model, known.tokenizer(models or {}))
+        try:
+            for text in _texts(recipe, pictures):
+                model.tokenize([text])  # type: ignore[operator]
+        except ValueError as error:
+            raise UserError(f"a caption does not fit into the CLIP that was trained before: {error}") from None
     else:
         extra = recipe.source.captions(pictures) if recipe.source is not None else []
         tokenizer = Tokenizer.train([*_captions(pictures), *extra], recipe.model.text.vocabulary)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from unstir.data.built_in import open_data
 from unstir.data.entry import Source
+from unstir.data.pack_files import LISTING
 from unstir.data.packing import check_and_pack, pack
 from unstir.data.pictures import Pictures
 from unstir.data.report import problem_lines
@@ -34,9 +35,11 @@ MIN_PICTURES = 256
 def read_pictures(setup: RunSetup, read: Callable[[], None]) -> Pictures:
     """The packed pictures of a new run.
 
-    read: packs them into the run folder; only the first process calls it.
+    read: packs them into the run folder; only the first process calls it. Not where an earlier stage has packed them.
     """
-    if is_first():
+    packed = (setup.folder / run_folder.PICTURES / LISTING).exists()
+    staged = (setup.folder / run_folder.PLAN).exists() or setup.folder.parent.name == run_folder.STAGES
+    if is_first() and not (packed and staged):
         read()
     barrier()
     return Pictures.load(setup.folder / run_folder.PICTURES)

@@ -7,7 +7,9 @@ schedule.json            of a run with a budget: the decisions of its clock (`sc
 model.safetensors        the averaged weights as a model file, rewritten at every sample grid and at the end
 best.safetensors         the best of these, if the configuration names a metric for it
 teacher.safetensors      of a distillation run: the teacher
-start.safetensors        of a fine-tuning run: the initial model
+start.safetensors        of a fine-tuning run: the initial model; of a model in stages: with the weights of its stages
+perceptual.safetensors   of an autoencoder: the CLIP of its perceptual distance
+stages.json, stages/     of a model in stages: what was asked for, and the runs of the earlier stages (`stages`)
 log.jsonl, samples/      losses, metrics and sample grids
 """
 
@@ -31,6 +33,8 @@ from unstir.weights.model_file import load_model, save_model
 
 PICTURES, MODEL, BEST, LOCK = "pictures", "model.safetensors", "best.safetensors", ".lock"
 INITIAL_MODEL = "start.safetensors"
+PERCEPTUAL = "perceptual.safetensors"
+STAGES, PLAN = "stages", "stages.json"
 
 
 def exists(folder: Path) -> bool:
@@ -40,9 +44,15 @@ def exists(folder: Path) -> bool:
 
 def is_free(folder: Path) -> bool:
     """Whether a run may begin here: the folder holds nothing, or only files of a beginning that was interrupted."""
-    ours = {LOCK, TEACHER, INITIAL_MODEL, PICTURES, f"{PICTURES}/{PIXELS}", f"{PICTURES}/{LISTING}"}
+    ours = {LOCK, TEACHER, INITIAL_MODEL, PERCEPTUAL, PLAN, PICTURES, f"{PICTURES}/{PIXELS}", f"{PICTURES}/{LISTING}"}
+
+    def is_ours(path: Path) -> bool:
+        own = path.relative_to(folder)
+        latents = own.parent.as_posix() == PICTURES and own.name.startswith(("latents-", "codes-"))
+        return own.as_posix() in ours or own.parts[0] == STAGES or latents
+
     found = (path for path in folder.rglob("*") if not path.name.endswith(".tmp") and not path.name.startswith(".tmp"))
-    return all(path.relative_to(folder).as_posix() in ours for path in found)
+    return all(map(is_ours, found))
 
 
 def open_run(folder: Path, device: str) -> tuple[Run[Any], RunFile]:
@@ -108,5 +118,7 @@ def export(run: Run[Any], run_file: RunFile, name: str = MODEL) -> None:
         # The name only: a shared model should not contain paths of the machine that it was trained on.
         "data": Path(run_file.data).name,
     }
+    if run.config.budget is not None:
+        notes["seconds"] = round(run.seconds, 1)
     model, weights = run.exported()
     save_model(run.folder / name, model, weights, run_file.settings, notes)

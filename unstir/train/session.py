@@ -3,22 +3,36 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from unstir.data.pictures import Pictures
 from unstir.errors import UserError
 from unstir.models.generative import GenerativeModel
+from unstir.models.paradigms import paradigm
 from unstir.train import begin as beginnings
 from unstir.train import loop, run_folder
 from unstir.train.distributed import any_process, barrier, is_first
-from unstir.train.kinds import SizeName, held_out_pictures
+from unstir.train.kinds import SizeName, held_out_pictures, training
 from unstir.train.loop import Diverged, Progress
+from unstir.train.read_data import read_for_recipe, read_pictures
 from unstir.train.recipe import Recipe
 from unstir.train.run import Run
 from unstir.train.run_file import RunFile, read_run_file
 from unstir.train.run_setup import RunSetup
 from unstir.train.samples import save_preview
+from unstir.train.stages import (
+    StagePlan,
+    StageRun,
+    plan_for,
+    read_plan,
+    seconds_used,
+    stage_folder,
+    stage_models,
+    stage_notes,
+    unfinished,
+)
 
 Measure = Callable[[Run[Any]], Mapping[str, float]]
 
@@ -33,22 +47,96 @@ class Choice:
     recipe: its name, and the recipe.
     start: a model to fine-tune.
     kind, size: of the automatic choice.
+    given: models that were trained before, by the name of the stage that they replace.
     """
 
     recipe: tuple[str, Recipe] | None = None
     start: Path | None = None
     kind: str | None = None
     size: SizeName | None = None
+    given: Mapping[str, Path] = field(default_factory=dict)
 
-    def begin(self, setup: RunSetup) -> None:
-        """Read the pictures and write run.json."""
+    @property
+    def trained_kind(self) -> str:
+        """The kind of model; "diffusion" where nothing says another."""
+        return self.recipe[1].kind if self.recipe is not None else self.kind or "diffusion"
+
+    def stages(self, setup: RunSetup) -> Iterator[StageRun]:
+        """The earlier stages that are still to be trained, in order; none where the kind of model has none.
+
+        UserError where models are given that the kind does not have.
+        """
+        in_stages = self.start is None and training(self.trained_kind).stages
+        if any_process(run_folder.exists(setup.folder)) or not (in_stages or self.given):
+            return
+        if is_first():
+            _check_free(setup.folder)
+        recipe = self._planned(setup)
+        plan = read_plan(setup.folder)
+        assert plan is not None
+
+        def title(name: str) -> str:
+            return paradigm(recipe.stages[name].kind).title
+
+        def begin(stage_setup: RunSetup, name: str) -> None:
+            own = recipe.stages[name]
+            pictures = Pictures.load(stage_setup.folder / run_folder.PICTURES)
+            if stage_setup.budget is None:
+                beginnings.begin_recipe(stage_setup, own, f"{plan.recipe} ({name})")
+            else:
+                beginnings.begin_estimated(stage_setup, own, pictures)
+
+        yield from unfinished(setup, plan, title, begin)
+
+    def _planned(self, setup: RunSetup) -> Recipe:
+        """The recipe of the whole run, after its pictures were packed and its plan written."""
         if self.recipe is not None:
             name, recipe = self.recipe
-            beginnings.begin_recipe(setup, recipe, name, self.start)
+            size = None
+            recipe = recipe.with_train(seed=setup.seed)
+            read_pictures(setup, lambda: read_for_recipe(setup, recipe))
+        else:
+            name, size = "", self.size
+            before = read_plan(setup.folder)
+            budget = setup.budget if before is None else before.budget
+            recipe, _, _ = beginnings.automatic_recipe(replace(setup, budget=budget), self.trained_kind, self.size)
+        asked = plan_for(setup, recipe, name, size, self.given)
+        if is_first():
+            found = read_plan(setup.folder)
+            if found is None:
+                asked.write(setup.folder)
+            elif not found.same_request(asked):
+                raise UserError(
+                    f"{setup.folder} was begun with another kind, recipe, data or stages; give the same ones, or name "
+                    "another --run"
+                )
+        barrier()
+        return recipe
+
+    def begin(self, setup: RunSetup) -> None:
+        """Read the pictures and write run.json. The earlier stages must be trained."""
+        models, notes = {}, {}
+        plan = read_plan(setup.folder) if self.start is None else None
+        if plan is not None:
+            models = stage_models(setup.folder, plan, setup.device)
+            notes = {"stages": stage_notes(setup.folder, plan)}
+            setup = _after_stages(setup, plan)
+        if self.recipe is not None:
+            name, recipe = self.recipe
+            beginnings.begin_recipe(setup, recipe, name, self.start, models, notes)
         elif self.start is not None:
             beginnings.begin_fine_tuning(setup, self.start)
         else:
-            beginnings.begin_automatic(setup, self.kind or "diffusion", self.size)
+            beginnings.begin_automatic(setup, self.kind or "diffusion", self.size, models, notes)
+
+
+def _after_stages(setup: RunSetup, plan: StagePlan) -> RunSetup:
+    """The setup of the run itself: the budget is what its stages have left."""
+    if plan.budget is None:
+        return setup
+    used = sum(seconds_used(stage_folder(setup.folder, name)) for name in plan.trained)
+    least = plan.budget * (1 - sum(plan.shares.values())) / 2  # stages that ran over do not take all of it
+    return replace(setup, budget=max(plan.budget - used, least), seed=plan.seed)
 
 
 def open_or_begin(setup: RunSetup, begin: Callable[[RunSetup], None]) -> tuple[Run[Any], RunFile]:

@@ -17,7 +17,7 @@ from unstir.errors import UserError
 from unstir.files import write_atomic
 from unstir.models.description import build, describe, described_kind, settings_of
 from unstir.models.generative import GenerativeModel
-from unstir.models.paradigms import Paradigm
+from unstir.models.paradigms import Paradigm, paradigm
 from unstir.nn.lora import LoRAWeights, merge_lora
 from unstir.settings import Settings
 from unstir.weights.int8 import SCALE_PREFIX, dequantize, quantize
@@ -218,11 +218,35 @@ def load_clip(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float3
     path: a model file or a run folder.
     dtype: of the weights in memory. With another one than float32, results differ between machines.
     """
+    return load_kind(path, "clip", device, dtype)
+
+
+def load_kind(path: Path, kind: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Any:
+    """Load a model of one kind. UserError where there is none.
+
+    path: a model file or a run folder.
+    kind: its name in the table of paradigms.
+    dtype: of the weights in memory.
+    """
     path = find_model(path)
-    model, kind = _opened(path, _header(path), device, dtype)
-    if kind.name != "clip":
-        raise UserError(f"{path} cannot be used here: it is {kind.title}, and a CLIP is needed")
+    model, found = _opened(path, _header(path), device, dtype)
+    if found.name != kind:
+        raise UserError(f"{path} cannot be used here: it is {found.title}, and {paradigm(kind).title} is needed")
     return model
+
+
+def kind_of_file(path: Path) -> Paradigm:
+    """The record of the kind of model in a file. UserError where there is none."""
+    try:
+        return described_kind(_header(path))
+    except ValueError as error:
+        raise UserError(f"{path} describes a model that cannot be built: {error}") from None
+
+
+def notes_of(path: Path) -> dict[str, Any]:
+    """The notes of a model file or of the model of a run folder. UserError where there is none."""
+    notes: dict[str, Any] = _header(find_model(path)).get("notes", {})
+    return notes
 
 
 def _header(path: Path) -> dict[str, Any]:

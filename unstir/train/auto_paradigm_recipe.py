@@ -1,0 +1,190 @@
+"""The automatic recipes of VAE, VQ-VAE, unCLIP and cascade."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from unstir.data.pictures import Pictures
+from unstir.models.autoencoder import AutoencoderConfig
+from unstir.models.cascade import CascadeConfig
+from unstir.models.clip import ClipConfig
+from unstir.models.code_model import CodeModelConfig, MaskedCodeModelConfig
+from unstir.models.embedding_prior import PriorConfig
+from unstir.models.quantise import FsqConfig
+from unstir.models.unclip import UnclipConfig
+from unstir.models.vae import VaeConfig
+from unstir.nn.code_transformer import CodeTransformerConfig
+from unstir.nn.embedding_condition import EmbeddingConfig
+from unstir.nn.frozen_text import FrozenTextConfig
+from unstir.nn.text import TextConfig
+from unstir.nn.unet import UNetConfig
+from unstir.train.auto_clip_recipe import clip_recipe_for
+from unstir.train.auto_latent_recipe import autoencoder_recipe
+from unstir.train.auto_recipe import (
+    LENGTH,
+    SIZES,
+    VOCABULARY,
+    batch_size,
+    data_std,
+    network,
+    sample_prompts,
+    validation_settings,
+)
+from unstir.train.config import PartConfig, TrainConfig
+from unstir.train.kinds import SizeName
+from unstir.train.recipe import Recipe
+
+CODES = FsqConfig((8, 5, 5, 5))
+"""1,000 codes. Source: Mentzer et al. 2023, table 1 (levels for about 2^10 codes)."""
+
+FEW_CODES = FsqConfig((8, 6, 5))
+"""240 codes, for pictures below 32 pixels."""
+
+CODES_SHARE, CLIP_SHARE = 0.35, 0.25
+"""The fraction of the budget for the autoencoder of a VQ-VAE, and for the CLIP of an unCLIP model or a cascade."""
+
+TRANSFORMERS: dict[SizeName, tuple[int, int]] = {"s": (128, 6), "m": (256, 8), "l": (512, 12)}
+"""Width and depth of the transformer over the codes."""
+
+LADDERS: dict[SizeName, int] = {"s": 64, "m": 96, "l": 160}
+"""Width of a VAE."""
+
+
+def _text(size: SizeName) -> TextConfig:
+    return TextConfig(VOCABULARY, LENGTH, SIZES[size].text_width, SIZES[size].text_depth)
+
+
+def vae_recipe(pictures: Pictures, size: SizeName) -> Recipe:
+    """A recipe for a VAE: a ladder from one position to a quarter, or for small pictures all, of the positions."""
+    side, channels = pictures.pixels.shape[1], pictures.pixels.shape[3]
+    finest = side if side <= 16 else side // 2
+    scales = [finest]
+    while scales[-1] % 2 == 0 and scales[-1] > 4:
+        scales.append(scales[-1] // 2)
+    blocks = [2] * len(scales)
+    if scales[-1] > 1:
+        scales.append(1)
+        blocks.append(1)
+    return Recipe(
+        model=VaeConfig(side, channels, _text(size), tuple(scales), tuple(blocks), LADDERS[size]),
+        train=TrainConfig(
+            images=1,
+            batch_size=batch_size(64, pictures),
+            optimiser="adamw",
+            adamw_lr=2e-3,
+            caption_dropout=0.05,
+            precision="fp32",
+            clip=20.0,
+            **validation_settings(pictures),
+        ),
+        prompts=tuple(sample_prompts(pictures)),
+    )
+
+
+def vqvae_recipe(pictures: Pictures, size: SizeName) -> Recipe:
+    """A recipe for a VQ-VAE that draws its codes one after the other."""
+    return _code_recipe(pictures, size, CodeModelConfig)
+
+
+def maskgit_recipe(pictures: Pictures, size: SizeName) -> Recipe:
+    """A recipe for a VQ-VAE that draws its codes in parallel."""
+    return _code_recipe(pictures, size, MaskedCodeModelConfig)
+
+
+def _code_recipe(pictures: Pictures, size: SizeName, kind: type[CodeModelConfig]) -> Recipe:
+    small = pictures.pixels.shape[1] < 32
+    first = autoencoder_recipe(pictures, size, FEW_CODES if small else CODES)
+    autoencoder: AutoencoderConfig = first.model
+    width, depth = TRANSFORMERS[size]
+    text = _text(size)
+    codes = (FEW_CODES if small else CODES).codes
+    transformer = CodeTransformerConfig(
+        autoencoder.latent_shape[1], codes, width, depth, heads=width // 32, words=text.width, dropout=0.05
+    )
+    return Recipe(
+        model=kind(transformer, text, autoencoder),
+        train=TrainConfig(
+            images=1,
+            batch_size=batch_size(64, pictures),
+            adamw_lr=SIZES[size].adamw_lr,
+            **validation_settings(pictures),
+        ),
+        prompts=tuple(sample_prompts(pictures)),
+        stages={"autoencoder": first},
+        shares={"autoencoder": CODES_SHARE},
+    )
+
+
+def unclip_recipe(pictures: Pictures, size: SizeName) -> Recipe:
+    """A recipe for an unCLIP model and its CLIP."""
+    side, channels = pictures.pixels.shape[1], pictures.pixels.shape[3]
+    first = clip_recipe_for(pictures, "s" if size == "l" else size)
+    clip: ClipConfig = first.model
+    chosen = SIZES[size]
+    return Recipe(
+        model=UnclipConfig(
+            network=network(side, channels, size),
+            text=EmbeddingConfig(clip.width, tokens=4, width=chosen.text_width),
+            clip=clip,
+            prior=PriorConfig(width=256, depth=4),
+            sigma_data=data_std(pictures),
+        ),
+        train=TrainConfig(
+            images=1,
+            batch_size=batch_size(chosen.batch_size, pictures),
+            adamw_lr=chosen.adamw_lr,
+            parts=(PartConfig("prior", optimiser="adamw", adamw_lr=1e-3),),
+            **validation_settings(pictures),
+        ),
+        prompts=tuple(sample_prompts(pictures)),
+        stages={"clip": first},
+        shares={"clip": CLIP_SHARE},
+    )
+
+
+def cascade_recipe(pictures: Pictures, size: SizeName) -> Recipe:
+    """A recipe for a cascade and its CLIP: the first pictures have 8 to 16 pixels, each stage doubles the side."""
+    side, channels = pictures.pixels.shape[1], pictures.pixels.shape[3]
+    first = clip_recipe_for(pictures, "s" if size == "l" else size)
+    clip: ClipConfig = first.model
+    sides = [side]
+    while sides[-1] % 2 == 0 and sides[-1] > (16 if side > 16 else 4) and len(sides) < 3:
+        sides.append(sides[-1] // 2)
+    words = SIZES[size].text_width
+    networks = [_stage_network(s, channels, size, first=i == 0) for i, s in enumerate(reversed(sides))]
+    return Recipe(
+        model=CascadeConfig(
+            tuple(networks), FrozenTextConfig(clip.text.width, words), clip, sigma_data=data_std(pictures)
+        ),
+        train=TrainConfig(
+            images=1,
+            batch_size=batch_size(SIZES[size].batch_size, pictures),
+            adamw_lr=SIZES[size].adamw_lr,
+            **validation_settings(pictures),
+        ),
+        prompts=tuple(sample_prompts(pictures)),
+        stages={"clip": first},
+        shares={"clip": CLIP_SHARE},
+    )
+
+
+def _stage_network(side: int, channels: int, size: SizeName, first: bool) -> UNetConfig:
+    """The U-Net of one stage: the first one is the widest; those that enlarge attend only where it is cheap."""
+    widths = SIZES[size].widths
+    words = SIZES[size].text_width
+    if first:
+        patch = 1 if side <= 8 else 2
+        coarse = side // patch // 2 ** (len(widths) - 1)
+        kept = widths if coarse >= 2 else widths[-2:]
+        attend = (False, True, True)[-len(kept) :]
+        return UNetConfig(side, channels, patch, kept, (1, 2, 2)[-len(kept) :], attend, words=words)
+    patch = 2 if side <= 64 else 4
+    kept = widths if side // patch >= 8 else widths[-2:]
+    return UNetConfig(
+        side, 2 * channels, patch, kept, (1,) * len(kept), (False, False, True)[-len(kept) :], words=words
+    )
+
+
+def with_clip(recipe: Recipe, models: Mapping[str, Any]) -> Recipe:
+    """The recipe of a model that is built on a CLIP, for the CLIP among the models."""
+    return replace(recipe, model=recipe.model.with_clip(models["clip"].config))

@@ -1,0 +1,191 @@
+"""Models in several stages: each earlier stage is a run of its own in the folder RUN/stages/NAME.
+
+stages.json, written when the first stage begins, holds what was asked for, so that the command continues with the same
+plan after it was stopped in whatever stage.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unstir.data.pack_files import LISTING, PIXELS
+from unstir.errors import UserError
+from unstir.files import write_atomic
+from unstir.train import checkpoint, run_folder
+from unstir.train.distributed import any_process, barrier, is_first
+from unstir.train.kinds import training
+from unstir.train.recipe import Recipe
+from unstir.train.run_file import read_run_file
+from unstir.train.run_setup import RunSetup
+from unstir.train.schedule import Schedule
+from unstir.weights.model_file import find_model, load_kind, notes_of
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """The contents of stages.json.
+
+    data: as it was typed.
+    kind: of the model that the run trains in the end.
+    size: of the networks, or None.
+    recipe: its name, or "".
+    budget: seconds for all stages, or None.
+    seed: of the training configurations.
+    given: paths of models that were trained before, by the name of the stage.
+    trained: names of the stages to train, in order.
+    shares: the fraction of the budget of each of them.
+    """
+
+    data: str
+    kind: str
+    size: str | None
+    recipe: str
+    budget: float | None
+    seed: int
+    given: Mapping[str, str]
+    trained: tuple[str, ...]
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Write stages.json."""
+        write_atomic(folder / run_folder.PLAN, json.dumps(asdict(self), indent=1, ensure_ascii=False, sort_keys=True))
+
+    def same_request(self, other: "StagePlan") -> bool:
+        """Whether both were asked for in the same way; the budget may differ."""
+        return replace(self, budget=None, shares={}) == replace(other, budget=None, shares={})
+
+
+def read_plan(folder: Path) -> StagePlan | None:
+    """The plan in a run folder, or None. UserError where it is damaged."""
+    path = folder / run_folder.PLAN
+    if not path.exists():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return StagePlan(**{**values, "trained": tuple(values["trained"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is damaged ({error}); begin the run anew in another folder") from None
+
+
+def plan_for(setup: RunSetup, recipe: Recipe, name: str, size: str | None, given: Mapping[str, Path]) -> StagePlan:
+    """The plan of a new run.
+
+    name: of the recipe, or "" for an automatic one.
+    given: models that were trained before; UserError where the recipe has no such stage, or a model is of another kind.
+    """
+    known = training(recipe.kind).stages
+    for stage, path in given.items():
+        if stage not in known:
+            has = ", ".join(f"--{one}" for one in known) or "none"
+            raise UserError(f"{recipe.kind} is not built on a model --{stage}; those that can be given: {has}")
+        load_kind(path, known[stage])
+    trained = tuple(stage for stage in recipe.stages if stage not in given)
+    shares = {stage: share for stage, share in recipe.shares.items() if stage in trained}
+    paths = {stage: str(path) for stage, path in given.items()}
+    return StagePlan(setup.data, recipe.kind, size, name, setup.budget, setup.seed, paths, trained, shares)
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """A stage that is to be trained, or resumed.
+
+    name: of the stage.  title: for messages, as in "stage 1 of 2, an autoencoder".
+    setup: of its run.
+    begin: begins it.
+    """
+
+    name: str
+    title: str
+    setup: RunSetup
+    begin: Callable[[RunSetup], None]
+
+
+def stage_folder(folder: Path, name: str) -> Path:
+    """The run folder of a stage."""
+    return folder / run_folder.STAGES / name
+
+
+def unfinished(
+    setup: RunSetup, plan: StagePlan, title: Callable[[str], str], begin: Callable[[RunSetup, str], None]
+) -> Iterator[StageRun]:
+    """The stages to train before the run itself, those that are finished left out.
+
+    title: (name) -> of the kind of model.
+    begin: (setup of the stage, name).
+    """
+    for number, name in enumerate(plan.trained, 1):
+        folder = stage_folder(setup.folder, name)
+        if any_process(is_finished(folder)):
+            continue
+        if is_first():
+            link_pictures(setup.folder, folder)
+        barrier()
+        budget = None if plan.budget is None else plan.budget * plan.shares.get(name, 0.0)
+        began = setup.began if number == 1 else time.monotonic()
+        own = replace(setup, folder=folder, budget=budget, began=began, seed=plan.seed)
+        where = f"stage {number} of {len(plan.trained) + 1}, {title(name)}"
+
+        def begin_stage(stage_setup: RunSetup, stage: str = name) -> None:
+            begin(stage_setup, stage)
+
+        yield StageRun(name, where, own, begin_stage)
+
+
+def link_pictures(source: Path, folder: Path) -> None:
+    """Give a stage the packed pictures of the whole run, as hard links where the file system has them."""
+    own = folder / run_folder.PICTURES
+    own.mkdir(parents=True, exist_ok=True)
+    for name in (PIXELS, LISTING):  # the listing last: without it a pack is incomplete
+        target = own / name
+        if target.exists():
+            continue
+        try:
+            os.link(source / run_folder.PICTURES / name, target)
+        except OSError:
+            temporary = target.with_name(f".{name}.{os.getpid()}.tmp")
+            shutil.copyfile(source / run_folder.PICTURES / name, temporary)
+            os.replace(temporary, target)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in a folder has been trained to its end and has its model file."""
+    if not run_folder.exists(folder) or not (folder / run_folder.MODEL).exists():
+        return False
+    facts = checkpoint.load_facts(folder)
+    if facts is None:
+        return False
+    schedule = Schedule.load(folder, read_run_file(folder).train)
+    return schedule.finished(int(facts["images_seen"]))
+
+
+def seconds_used(folder: Path) -> float:
+    """Seconds that the run in a folder has trained, by its checkpoint."""
+    facts = checkpoint.load_facts(folder)
+    return 0.0 if facts is None else float(facts.get("seconds", 0.0))
+
+
+def stage_models(folder: Path, plan: StagePlan, device: str) -> dict[str, Any]:
+    """The models of all stages, by name, in float32."""
+    kinds = training(plan.kind).stages
+    paths = {name: Path(path) for name, path in plan.given.items()}
+    paths |= {name: stage_folder(folder, name) for name in plan.trained}
+    return {name: load_kind(path, kinds[name], device, torch.float32) for name, path in paths.items()}
+
+
+def stage_notes(folder: Path, plan: StagePlan) -> dict[str, Any]:
+    """What the model file tells of the stages: seconds of training, pictures seen and where a given one came from."""
+    notes: dict[str, Any] = {}
+    for name in plan.trained:
+        own = notes_of(find_model(stage_folder(folder, name)))
+        notes[name] = {key: own[key] for key in ("images_seen", "seconds") if key in own}
+    for name, path in plan.given.items():
+        own = notes_of(find_model(Path(path)))
+        notes[name] = {key: own[key] for key in ("name", "images_seen", "seconds") if key in own}
+    return notes
