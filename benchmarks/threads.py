@@ -72,7 +72,8 @@ def measure(task: str, folder: Path, seconds: float) -> list[tuple[float, float]
     """Seconds of every unit, and how many cores other processes used meanwhile. Units for so many seconds."""
     unit = {"picture": picture, "training": training}[task](folder)
     unit()
-    cpus, rows = usable_cpus(), []
+    cpus = usable_cpus()
+    rows: list[tuple[float, float]] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(rows) < LEAST:
         start, busy, own = time.perf_counter(), busy_seconds(SYSTEM_LOAD, cpus), time.process_time()
@@ -146,13 +147,12 @@ def compare(task: str, condition: str, all_contestants: bool, rounds: int, secon
 
 def prepare(folder: Path) -> None:
     """The pictures to train on, at 32 pixels."""
-    from unstir.data.named import open_named
-
+    from unstir.data.built_in import open_data
     from unstir.data.packing import pack
     from unstir.data.pictures import Pictures
 
     subprocess.run([sys.executable, ROOT / "examples" / "make_pictures.py", folder / "pictures"], check=True)
-    found = open_named(str(folder / "pictures"))
+    found = open_data(str(folder / "pictures"))
     assert not isinstance(found, Pictures)
     pack(found, 32, where=folder / "packed")
 

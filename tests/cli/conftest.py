@@ -88,6 +88,12 @@ def photos(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def draw():
+    """A function that draws captioned photographs: (folder, count)."""
+    return draw_photos
+
+
 def draw_photos(folder, count):
     for i in range(count):
         colour = list(COLOURS)[i % 4]

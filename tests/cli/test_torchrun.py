@@ -89,7 +89,7 @@ def test_the_commands_of_the_help_run(commands, photos, tmp_path):
     resumed = end_of(process(commands["train"], DATA=photos, RUN=run))
     assert "resuming the run" in resumed
     end_of(process([*commands["distill"], "--budget", "10s"], DATA=run, MODEL=run, RUN=few))
-    assert checkpoint.load(few) is not None
+    assert checkpoint.load_checkpoint(few) is not None
     assert load_model(few).settings.steps == 4
 
 

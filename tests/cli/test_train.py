@@ -538,12 +538,10 @@ def test_check_of_built_in_pictures_and_of_nothing(call, refused, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_budget_of_a_minute_takes_a_minute(call, tmp_path, monkeypatch):
-    from conftest import draw_photos
-
+def test_a_budget_of_a_minute_takes_a_minute(call, draw, tmp_path, monkeypatch):
     monkeypatch.undo()  # the real sizes
     (tmp_path / "photos").mkdir()
-    draw_photos(tmp_path / "photos", 200)
+    draw(tmp_path / "photos", 200)
     began = time.monotonic()
     code, _, said = call("train", tmp_path / "photos", "--budget", "60s", "--run", tmp_path / "r")
     took = time.monotonic() - began
