@@ -48,7 +48,9 @@ def _train(**changes):
 
 
 def _unet(side, channels):
-    return UNetConfig(side, channels, patch=1, widths=(16, 32), blocks=(1, 1), attend=(False, True), words=32, vector=32)
+    return UNetConfig(
+        side, channels, patch=1, widths=(16, 32), blocks=(1, 1), attend=(False, True), words=32, vector=32
+    )
 
 
 def _autoencoder(bottleneck=KlConfig(), critic=0.0):  # noqa: B008 - frozen

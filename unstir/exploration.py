@@ -23,6 +23,7 @@ from unstir.text.prompt import check_prompt
 if TYPE_CHECKING:
     from unstir.settings import Settings
 
+
 @dataclass(frozen=True)
 class Ends:
     """The two ends of a path.
@@ -101,11 +102,12 @@ def _between(
         raise UserError("this kind of model draws nothing from prompts; give two pictures")
     if ends.kind == "seeds":
         for fraction in fractions:
-            yield final(model.draw([prompt], [Between(ends.a, ends.b, fraction)], settings))[0]  # type: ignore[list-item]
+            seeds: Any = [Between(ends.a, ends.b, fraction)]
+            yield final(model.draw([prompt], seeds, settings))[0]
         return
     if not isinstance(model, BetweenPrompts):
         raise UserError("this kind of model has nothing between two prompts; give two seeds")
-    model.check_prompts([ends.a, ends.b])  # type: ignore[attr-defined]
+    model.check_prompts([ends.a, ends.b])
     first, last = (model.conditioning(one, seed, settings) for one in (ends.a, ends.b))
     for fraction in fractions:
         yield final(model.draw_conditioned(model.blend(first, last, fraction), [seed], settings))[0]
@@ -141,7 +143,9 @@ def edited(
     """A picture changed by the difference of two prompts. Arguments as of `models.exploration.Edits`."""
     _check_strength(strength)
     if not isinstance(model, Edits):
-        raise UserError("this kind of model has no directions of words; an unclip model has (unstir train --kind unclip)")
+        raise UserError(
+            "this kind of model has no directions of words; an unclip model has (unstir train --kind unclip)"
+        )
     try:
         return final(model.edit(pixels, without, with_, seeds, settings, strength=strength))
     except ValueError as error:

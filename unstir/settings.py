@@ -146,9 +146,13 @@ class UnclipSettings(DiffusionSettings):
     """Of a model that draws CLIP embeddings of pictures first, and then pictures of them."""
 
     prior: str = setting(
-        "diffusion", "How the embedding of a text becomes that of a picture; none uses it as it is.", choices=PRIOR_NAMES
+        "diffusion",
+        "How the embedding of a text becomes that of a picture; none uses it as it is.",
+        choices=PRIOR_NAMES,
     )
-    prior_steps: int = setting(24, "Denoising steps of the diffusion prior.", option="prior-steps", least=1, most=10_000)
+    prior_steps: int = setting(
+        24, "Denoising steps of the diffusion prior.", option="prior-steps", least=1, most=10_000
+    )
     prior_guidance: float = setting(2.0, "Guidance scale of the diffusion prior; 1 is off.", option="prior-guidance")
 
 
@@ -175,7 +179,9 @@ def _temperature(default: float, what: str) -> Any:
 class VaeSettings(Settings):
     """Of a variational autoencoder."""
 
-    temperature: float = _temperature(1.0, "How far draws are spread around the most likely picture; 0 is that picture.")
+    temperature: float = _temperature(
+        1.0, "How far draws are spread around the most likely picture; 0 is that picture."
+    )
 
 
 @dataclass(frozen=True)

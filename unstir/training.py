@@ -56,8 +56,8 @@ def train(
     stages: models that were trained before, such as {"autoencoder": "runs/ae"}; the others are trained first.
     report: called with every line of the log.
     stop: asked after every step; when true the run is saved.
-    Returns the model so far, ready to draw, or the CLIP or autoencoder. Raises UserError for what cannot be, and Stopped
-    where `stop` ended it in an earlier stage.
+    Returns the model so far, ready to draw, or the CLIP or autoencoder.
+    Raises UserError for what cannot be, and Stopped where `stop` ended it in an earlier stage.
     """
     began = time.monotonic()
     seconds = parse_duration(budget) if isinstance(budget, str) else float(budget)

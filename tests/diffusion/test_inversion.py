@@ -34,15 +34,16 @@ def test_inversion_leads_back_to_the_noise():
 
 
 def test_more_iterations_invert_better():
+    """The walk begins where the last step but one ends, so that every step it inverts is a step that was taken."""
     levels = levels_of(SCHEDULE, time_grid(SCHEDULE, 10))
     start = torch.randn(64, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     *_, last = ddim(exact, start, None, levels, lambda step: start)
     errors = [
         (ddim_inversion(exact, last.xt / levels[-2].alpha, None, levels, iterations=n) - start).abs().mean()
-        for n in (1, 2, 8)
+        for n in (1, 3, 40)
     ]
     assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 1e-3
+    assert errors[2] < 1e-6
 
 
 def test_slerp():

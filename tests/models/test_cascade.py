@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unstir.models.cascade import Cascade, CascadeConfig, Stage
-from unstir.models.clip import ClipConfig
+from unstir.models.clip import Clip, ClipConfig
 from unstir.models.generative import GenerativeModel, final
 from unstir.nn.clip_text import ClipTextConfig
 from unstir.nn.frozen_text import FrozenTextConfig
@@ -18,7 +18,9 @@ SETTINGS = CascadeSettings(steps=3, enlarging_steps=2)
 
 
 def network(side, channels):
-    return UNetConfig(side, channels, patch=1, widths=(16, 32), blocks=(1, 1), attend=(False, True), words=32, vector=32)
+    return UNetConfig(
+        side, channels, patch=1, widths=(16, 32), blocks=(1, 1), attend=(False, True), words=32, vector=32
+    )
 
 
 def config_of(tokenizer):
@@ -87,6 +89,9 @@ def test_a_new_stage_begins_with_the_smaller_picture():
     config = config_of(tokenizer)
     model = Cascade(config, tokenizer)
     initialise(model, 0)
+    clip = Clip(config.clip, tokenizer)
+    initialise(clip, 0)
+    model.adopt(clip)
     assert isinstance(model.stages[1], Stage)
     words = model.words(model.tokenize(["red apple"]), 1)
     small = torch.rand(1, 3, 4, 4)

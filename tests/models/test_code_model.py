@@ -141,7 +141,7 @@ def test_a_network_learns_two_grids(masked):
     batch = model.code_batch(codes, ["red apple", "blue fish"])
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 3e-3)
     model.train()
-    for step in range(150):
+    for step in range(400):
         (_, loss), *_ = model.losses(batch, torch.Generator().manual_seed(step))
         optimiser.zero_grad()
         loss.backward()

@@ -52,8 +52,6 @@ def interpolate(
     out
         Folder for the sheet of all pictures and the animation.
     """
-    import numpy as np
-
     from unstir.exploration import ends_of, path_between
     from unstir.image.filmstrip import animate
     from unstir.image.png import save_png

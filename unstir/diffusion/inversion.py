@@ -13,11 +13,11 @@ from unstir.diffusion.sampler import Level
 
 @torch.no_grad()
 def ddim_inversion(
-    denoise: Denoiser, x0: Tensor, cond: Any, levels: Sequence[Level], iterations: int = 3, start: int = 2
+    denoise: Denoiser, x0: Tensor, cond: Any, levels: Sequence[Level], iterations: int = 5, start: int = 2
 ) -> Tensor:
     """Walk the steps of DDIM backwards.
 
-    Each step solves x_s = step(x_t) for x_t by fixed-point iteration; one iteration is the usual explicit inversion.
+    Each step solves x_s = step(x_t) for x_t by a damped fixed-point iteration; one iteration is the explicit inversion.
     x0: (B, *), pictures.
     cond: as of the denoiser.
     levels: of sampling, from noise to picture. The last step cannot be inverted: it forgets all noise.
@@ -31,7 +31,9 @@ def ddim_inversion(
     for t, s in reversed(list(pairwise(kept))):
         ratio = s.sigma / t.sigma
         xs, x = x, x * (t.alpha / s.alpha if s.alpha else 1.0)
-        for _ in range(iterations):
+        for i in range(iterations):
             predicted = denoise(x, full_time(t.t, x), cond)
-            x = (xs - predicted * (s.alpha - ratio * t.alpha)) / ratio
+            found = (xs - predicted * (s.alpha - ratio * t.alpha)) / ratio
+            # Half of the way: the prediction grows with x, so that whole steps swing to and fro.
+            x = found if i == 0 else (x + found) / 2
     return x

@@ -30,7 +30,8 @@ def slerp(a: Tensor, b: Tensor, fraction: float) -> Tensor:
     sine = torch.sin(angle)
     curved = (torch.sin((1 - fraction) * angle) * u + torch.sin(fraction * angle) * v) / sine.clamp(min=1e-12)
     direction = torch.where(sine > 1e-4, curved, (1 - fraction) * u + fraction * v)
-    return direction * ((1 - fraction) * length_a + fraction * length_b)
+    out: Tensor = direction * ((1 - fraction) * length_a + fraction * length_b)
+    return out
 
 
 class Between(NamedTuple):
@@ -54,8 +55,8 @@ def normal(shape: Sequence[int], seed: Seed, step: int, stream: int = SAMPLING) 
     Source: Box and Muller 1958. In float64, so that the float32 result hardly depends on the platform's logarithm.
     """
     if isinstance(seed, Between):
-        ends = (normal(shape, one, step, stream).flatten() for one in seed[:2])
-        return slerp(*ends, seed.fraction).view(tuple(shape))
+        first, second = (normal(shape, one, step, stream).flatten() for one in seed[:2])
+        return slerp(first, second, seed.fraction).view(tuple(shape))
     count = int(np.prod(shape))
     uniform = (random_words(seed, step, 2 * (-(-count // 2)), stream).astype(np.float64) + 0.5) / 2**32
     radius = np.sqrt(-2 * np.log(uniform[0::2]))
@@ -72,8 +73,9 @@ def batch_normal(shape: Sequence[int], seeds: Sequence[Seed], step: int, stream:
 def uniform(shape: Sequence[int], seed: Seed, step: int, stream: int = SAMPLING) -> Tensor:
     """Uniform numbers of one picture, float64 in (0, 1). shape: without a batch dimension."""
     if isinstance(seed, Between):
-        ends = (torch.special.ndtri(uniform(shape, one, step, stream).flatten()) for one in seed[:2])
-        return torch.special.ndtr(slerp(*ends, seed.fraction)).clamp(1e-12, 1 - 1e-12).view(tuple(shape))
+        first, second = (torch.special.ndtri(uniform(shape, one, step, stream).flatten()) for one in seed[:2])
+        between: Tensor = torch.special.ndtr(slerp(first, second, seed.fraction))
+        return between.clamp(1e-12, 1 - 1e-12).view(tuple(shape))
     words = random_words(seed, step, int(np.prod(shape)), stream).astype(np.float64)
     return torch.from_numpy(((words + 0.5) / 2**32).reshape(tuple(shape)))
 

@@ -36,7 +36,7 @@ def config_from(values: Mapping[str, Any]) -> AutoencoderConfig:
     )
     factor = network.factor
     size = int(values.get("sample_size") or SIZE)
-    return AutoencoderConfig(max(factor, size // factor * factor), network, KlConfig(mix=bool(mixes[0])))
+    return AutoencoderConfig(max(factor, size // factor * factor), network, KlConfig(mix=bool(mixes[0]), offset=0.0))
 
 
 def weights_from(weights: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[str, Tensor]:

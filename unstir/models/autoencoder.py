@@ -25,10 +25,12 @@ class KlConfig:
 
     weight: of the divergence from N(0, 1), summed over the latent, relative to the error summed over the pixels.
     mix: a 1×1 convolution on either side of the latent, as in Stable Diffusion.
+    offset: is added to the log variance; below 0 training begins with little noise, as an autoencoder.
     """
 
     weight: float = 1e-6
     mix: bool = False
+    offset: float = -6.0
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,9 @@ class Autoencoder(nn.Module):
 
         x: (B, C, H, W) in [-1, 1], premultiplied.
         """
+        assert isinstance(self.config.bottleneck, KlConfig)
         mean, logvar = self.features(x).float().chunk(2, dim=1)
-        return Posterior(mean, logvar.clamp(*LOGVAR_RANGE))
+        return Posterior(mean, (logvar + self.config.bottleneck.offset).clamp(*LOGVAR_RANGE))
 
     def pictures(self, z: Tensor) -> Tensor:
         """Pictures of latents that are not standardised. z: (B, C, h, w).  Returns (B, C, H, W) in about [-1, 1]."""
@@ -169,7 +172,7 @@ class Autoencoder(nn.Module):
         pixels: (B, H, W, C) uint8. Each picture is encoded alone, so that its bits do not depend on the others.
         """
         means, stds = [], []
-        for x in to_model(pixels.to(self.device)).split(1):
+        for x in to_model(pixels.to(self.device)).split(1):  # type: ignore[no-untyped-call]
             mean, logvar = self._in_tiles(lambda part: torch.cat(self.posterior(part), 1), x).chunk(2, dim=1)
             means.append(self.standardised(mean))
             stds.append((0.5 * logvar).exp() / self.latent_std[:, None, None])
@@ -199,7 +202,7 @@ class Autoencoder(nn.Module):
         assert self.quantiser is not None
         was = self.quantiser.training
         self.quantiser.eval()  # looking at pictures does not move the codebook
-        rows = [self._in_tiles(self.features, x) for x in to_model(pixels.to(self.device)).split(1)]
+        rows = [self._in_tiles(self.features, x) for x in to_model(pixels.to(self.device)).split(1)]  # type: ignore[no-untyped-call]
         codes = torch.cat([self.quantiser(row).codes for row in rows])
         self.quantiser.train(was)
         return codes
@@ -213,7 +216,7 @@ class Autoencoder(nn.Module):
         def decoded(z: Tensor) -> Tensor:
             return tiled(self.pictures, z, tile, max(1, tile // 4), network.factor)
 
-        made = [to_pixels(decoded(self.restored(one.float()))) for one in latent.split(1)]
+        made = [to_pixels(decoded(self.restored(one.float()))) for one in latent.split(1)]  # type: ignore[no-untyped-call]
         pixels: Pixels = torch.cat(made).cpu().numpy()
         return pixels
 
@@ -250,5 +253,5 @@ class Autoencoder(nn.Module):
 
 def reconstructions(model: Autoencoder, pixels: Tensor) -> Iterator[Pixels]:
     """Pictures encoded and decoded, one after the other, each (1, H, W, C). pixels: (B, H, W, C) uint8."""
-    for one in pixels.split(1):
+    for one in pixels.split(1):  # type: ignore[no-untyped-call]
         yield model.decode(model.encode(one))

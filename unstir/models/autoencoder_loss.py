@@ -53,6 +53,7 @@ class AutoencoderTrainer(nn.Module):
     """
 
     images_seen: Tensor
+    measured: Tensor
 
     def __init__(
         self, autoencoder: Autoencoder, config: AutoencoderLossConfig, perceptual: Perceptual | None = None
@@ -175,5 +176,5 @@ class AutoencoderTrainer(nn.Module):
         # Source: Esser et al. 2021, eq. 7.
         of_error, of_critic = (torch.autograd.grad(x, last, retain_graph=True)[0].norm() for x in (error, loss))
         weight = (of_error / of_critic.clamp(min=1e-4)).clamp(max=LARGEST_CRITIC_WEIGHT).detach()
-        return self.loss_config.critic * weight * loss
-
+        weighted: Tensor = self.loss_config.critic * weight * loss
+        return weighted

@@ -294,7 +294,7 @@ class Cascade(nn.Module):
             levels_of(self.schedule, time_grid(self.schedule, steps, settings.spacing, shift=settings.shift))
             for steps in [settings.steps, *[settings.enlarging_steps] * (len(self.stages) - 1)]
         ]
-        self.codec.bounded(lambda xt, t, cond: xt, settings.threshold)
+        self.codec.bounded(self.denoiser(0), settings.threshold)  # ValueError before anything is drawn
         total = sum(len(levels) - 1 for levels in grids)
 
         @torch.no_grad()
@@ -312,7 +312,9 @@ class Cascade(nn.Module):
                 denoise, given = self._guided(index, cond[index], seeds, small, settings, exact)
                 for step in sampler(denoise, noise(0) * levels[0].sigma, given, levels, noise):
                     if not step.x0.isfinite().all():
-                        raise NotFinite(f"stage {side} px gives NaN or infinity instead of a picture: lower the guidance")
+                        raise NotFinite(
+                            f"stage {side} px gives NaN or infinity instead of a picture: lower the guidance"
+                        )
                     enlarged = partial(self._enlarged, step.x0), partial(self._enlarged, step.xt)
                     yield Frame(done, total, *enlarged, step.t)
                     done += 1

@@ -249,8 +249,9 @@ class CodeModel(nn.Module):
             raise NotFinite("the network gives NaN or infinity instead of codes: train it with a lower learning rate")
         if len(logits) == count:
             return logits
-        given, empty = logits.split(count)
-        return empty + settings.guidance_scale * (given - empty)
+        given, empty = logits.split(count)  # type: ignore[no-untyped-call]
+        guided: Tensor = empty + settings.guidance_scale * (given - empty)
+        return guided
 
     def _frame(self, i: int, total: int, codes: Tensor, known: Tensor) -> Frame:
         return Frame(i, total, partial(self.decoded, codes, known), partial(code_picture, codes, known, self))

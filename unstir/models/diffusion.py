@@ -214,6 +214,7 @@ class Diffusion(nn.Module):
         """The predicted layout, (B, L, 4): which tokens name a thing, and its position (see `LayoutPredictor`)."""
         assert self.layout is not None
         mask = padding(ids != 0, self.layout.position.dtype)
+        assert isinstance(self.text, TextEncoder)
         out: Tensor = self.layout(self.text.embed(ids).detach(), mask)
         return out
 
@@ -409,12 +410,16 @@ class Diffusion(nn.Module):
         exact: bool = True,
     ) -> Iterator[Frame]:
         """Draw pictures of a conditioning. start, first: as of `sample`."""
-        return self.frames(self.sample(cond, seeds, settings, exact=exact, start=start, first=first), settings.steps - first)
+        return self.frames(
+            self.sample(cond, seeds, settings, exact=exact, start=start, first=first), settings.steps - first
+        )
 
     def place(self, pixels: Tensor, settings: DiffusionSettings) -> Tensor:
         """The noise that becomes this picture without a prompt, by inversion. pixels: (1, H, W, C) uint8."""
         x0 = self.codec.encode(pixels.to(self.device))
-        levels = levels_of(self.schedule, time_grid(self.schedule, settings.steps, settings.spacing, shift=settings.shift))
+        levels = levels_of(
+            self.schedule, time_grid(self.schedule, settings.steps, settings.spacing, shift=settings.shift)
+        )
         unguided = self.codec.bounded(self.denoiser())
         return ddim_inversion(unguided, x0, self.encode([""]), levels)
 

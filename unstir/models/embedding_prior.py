@@ -127,7 +127,7 @@ class EmbeddingPrior(nn.Module):
         grid = time_grid(self.schedule, steps)
         levels = levels_of(self.schedule, grid)
         found = []
-        for text, seed in zip(texts.float().split(1), seeds, strict=True):
+        for text, seed in zip(texts.float().split(1), seeds, strict=True):  # type: ignore[no-untyped-call]
             given, null = self.given(text), self.given(torch.zeros_like(text))
             guided = guide(self.denoiser(), null, guidance_scale)
 
@@ -157,4 +157,5 @@ def ridge_regression(x: Tensor, y: Tensor, weight: float) -> Tensor:
     a = with_constant(x)
     penalty = weight * len(x) * torch.eye(a.shape[1], dtype=x.dtype, device=x.device)
     penalty[-1, -1] = 0
-    return torch.linalg.solve(a.T @ a + penalty, a.T @ y)
+    found: Tensor = torch.linalg.solve(a.T @ a + penalty, a.T @ y)
+    return found

@@ -1,4 +1,4 @@
-"""What some models can do beside drawing prompts: paths between prompts and pictures, variations, directions of words."""
+"""What some models can do beside drawing prompts: paths, variations, directions of words."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -49,7 +49,13 @@ class Varies(Protocol):
     """A model that draws variations of a picture."""
 
     def vary(
-        self, pixels: Tensor, seeds: Sequence[int], settings: Settings | None = None, *, strength: float, prompt: str = ""
+        self,
+        pixels: Tensor,
+        seeds: Sequence[int],
+        settings: Settings | None = None,
+        *,
+        strength: float,
+        prompt: str = "",
     ) -> Iterator[Frame]:
         """Draw variations of one picture.
 

@@ -1,7 +1,7 @@
-"""DALL-E 2 (unCLIP): text -> CLIP embedding of the text -> prior -> CLIP embedding of a picture -> diffusion decoder."""
+"""DALL-E 2 (unCLIP): the CLIP embedding of a text, a prior to that of a picture, and a diffusion decoder."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -35,7 +35,7 @@ class UnclipConfig(DiffusionConfig):
 
     text: EmbeddingConfig  # type: ignore[assignment]
     clip: ClipConfig
-    prior: PriorConfig = PriorConfig()
+    prior: PriorConfig = field(default_factory=PriorConfig)
 
     def with_clip(self, clip: ClipConfig) -> "UnclipConfig":
         """This configuration for another CLIP."""
@@ -60,7 +60,7 @@ class UnclipBatch(NamedTuple):
 class Unclip(Diffusion):
     """A `GenerativeModel` of two parts: the prior, and a diffusion model that draws a picture of an embedding."""
 
-    config: UnclipConfig  # type: ignore[assignment]
+    config: UnclipConfig
     picture_bits = None  # type: ignore[assignment]  # the likelihood given an embedding is not that given a text
 
     def __init__(self, config: UnclipConfig, tokenizer: Tokenizer) -> None:
@@ -127,7 +127,7 @@ class Unclip(Diffusion):
             case "none":
                 z = texts
             case "ridge":
-                z = torch.cat([self.prior.unit(self.prior.linear(text)) for text in texts.split(1)])
+                z = torch.cat([self.prior.unit(self.prior.linear(text)) for text in texts.split(1)])  # type: ignore[no-untyped-call]
             case _:
                 z = self.prior.draw(texts, seeds, settings.prior_steps, settings.prior_guidance)
         empty = torch.tensor([[prompt == ""] for prompt in prompts], device=z.device)
@@ -146,7 +146,7 @@ class Unclip(Diffusion):
     @torch.no_grad()
     def of_embeddings(self, z: Tensor) -> TextEncoding:
         """The conditioning of embeddings, each by itself. z: (B, width)."""
-        return TextEncoding.joined([self.read(one) for one in z.split(1)])
+        return TextEncoding.joined([self.read(one) for one in z.split(1)])  # type: ignore[no-untyped-call]
 
     # Drawing
 
@@ -199,7 +199,9 @@ class Unclip(Diffusion):
         """The embedding of a picture, and the noise that the decoder turns into it. pixels: (1, H, W, C) uint8."""
         x0 = to_model(pixels.to(self.device))
         z = self.embed_pictures(x0)
-        levels = levels_of(self.schedule, time_grid(self.schedule, settings.steps, settings.spacing, shift=settings.shift))
+        levels = levels_of(
+            self.schedule, time_grid(self.schedule, settings.steps, settings.spacing, shift=settings.shift)
+        )
         unguided = self.codec.bounded(self.denoiser())
         return z, ddim_inversion(unguided, x0, self.of_embeddings(z), levels)
 

@@ -55,7 +55,9 @@ class VaeConfig:
             raise ValueError("scales and blocks need one entry per scale each")
         for larger, smaller in zip((self.size, *self.scales), self.scales, strict=False):
             if larger % smaller or smaller < 1:
-                raise ValueError(f"the scales {self.scales} of a picture of {self.size} pixels do not divide each other")
+                raise ValueError(
+                    f"the scales {self.scales} of a picture of {self.size} pixels do not divide each other"
+                )
 
     @property
     def shape(self) -> tuple[int, int, int]:

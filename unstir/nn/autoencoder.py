@@ -23,8 +23,8 @@ class ConvNetConfig:
     widths: channels of each scale, fine to coarse.
     blocks: residual blocks of each scale in the encoder; the decoder has one more.
     attend: whether there is self-attention at the coarsest scale.
-    resample: between the scales. "shuffle": pixels are folded into channels and unfolded; "stride": strided convolutions
-        and nearest-neighbour upsampling, as in Stable Diffusion.
+    resample: between the scales. "shuffle": pixels are folded into channels and unfolded; "stride": strided
+        convolutions and nearest-neighbour upsampling, as in Stable Diffusion.
     Stable Diffusion's autoencoder is ConvNetConfig(3, 4, 1, (128, 256, 512, 512), 2, True, "stride").
     ValueError for sizes that make no sense.
     """
@@ -268,4 +268,3 @@ def spatial_size(side: int, factor: int) -> int:
     if side % factor:
         raise ValueError(f"the side {side} is not a multiple of {factor}, the pixels of a position of the latent")
     return side // factor
-

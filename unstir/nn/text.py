@@ -57,7 +57,9 @@ class TextEncoding(NamedTuple):
 
     def towards(self, other: "TextEncoding", fraction: float) -> "TextEncoding":
         """The straight line to another encoding, at a fraction of the way. A token that either has is not padding."""
-        tokens, pooled = (torch.lerp(a, b, fraction) for a, b in ((self.tokens, other.tokens), (self.pooled, other.pooled)))
+        tokens, pooled = (
+            torch.lerp(a, b, fraction) for a, b in ((self.tokens, other.tokens), (self.pooled, other.pooled))
+        )
         # Padding becomes a token gradually: at fraction f the weight of the other's tokens is f, as a bias log(f).
         weights = torch.lerp((self.mask > -1).float(), (other.mask > -1).float(), fraction)
         mask = weights.log().clamp(min=-1e4).to(self.mask.dtype)

@@ -142,4 +142,3 @@ def with_autoencoder(recipe: Recipe, models: Mapping[str, Any]) -> Recipe:
     autoencoder: Autoencoder = models["autoencoder"]
     config: LatentConfig = recipe.model
     return replace(recipe, model=config.with_autoencoder(autoencoder.config))
-

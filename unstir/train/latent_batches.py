@@ -121,7 +121,7 @@ def _cached(
             progress(min(start + CHUNK, len(pictures)), len(pictures))
 
     if where is None:
-        array = np.empty(shape, dtype)
+        array: npt.NDArray[Any] = np.empty(shape, dtype)
         fill(array)
         return array
     # Several processes may do this at once: each writes the same bits, and the last one stays.
@@ -130,8 +130,8 @@ def _cached(
         fill(mapped)
         mapped.flush()
         del mapped
-    found = np.load(where, mmap_mode="r", allow_pickle=False)
-    return found
+    kept: npt.NDArray[Any] = np.load(where, mmap_mode="r", allow_pickle=False)
+    return kept
 
 
 def _fingerprint(codec: Autoencoder) -> str:

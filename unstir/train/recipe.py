@@ -56,7 +56,9 @@ class Recipe:
         if self.settings is not None and type(self.settings) is not kind.settings:
             raise ValueError(f"{kind.title} has no {type(self.settings).__name__}")
         if set(self.shares) - set(self.stages) or sum(self.shares.values()) >= 1:
-            raise ValueError(f"the shares {dict(self.shares)} are not those of the stages, or leave nothing for the run")
+            raise ValueError(
+                f"the shares {dict(self.shares)} are not those of the stages, or leave nothing for the run"
+            )
 
     @property
     def kind(self) -> str:

@@ -1,10 +1,10 @@
-"""How close decoded pictures are to the originals: peak signal-to-noise ratio, structural similarity, error of alpha."""
+"""How close decoded pictures are to the originals: PSNR, structural similarity, and the error of alpha."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from unstir.evaluate.statistics.arrays import Floats
 from unstir.models.pixels import on_white
