@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,7 @@ def train(
                     report(progress)
         if not opened.schedule.finished(opened.images_seen):
             raise Stopped(f"stopped in {stage.title}; everything is saved, and the same call continues")
+        setup = replace(setup, began=time.monotonic())
     opened, run_file = open_or_begin(setup, choice.begin)
     with exclusive_run(folder):
         measure = None

@@ -1,6 +1,7 @@
 """unstir train: train a model on captioned pictures within a time budget."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -104,6 +105,7 @@ def train(
             say(stage.title)
             if not carry_on(stage.setup, stage.begin, command, tensorboard, last=False):
                 return
+            setup = replace(setup, began=time.monotonic())
         carry_on(setup, choice.begin, command, tensorboard, eval_clip)
 
 

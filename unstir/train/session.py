@@ -131,7 +131,7 @@ class Choice:
 
 
 def _after_stages(setup: RunSetup, plan: StagePlan) -> RunSetup:
-    """The setup of the run itself: the budget is what its stages have left."""
+    """The setup of the run itself: the budget is what its stages have left, and begins when they end."""
     if plan.budget is None:
         return setup
     used = sum(seconds_used(stage_folder(setup.folder, name)) for name in plan.trained)
