@@ -82,7 +82,7 @@ def test_imports_point_down_only(room):
             assert not above, f"{path.relative_to(ROOT)} imports {', '.join(sorted(above))}"
 
 
-INTERFACE = ("__init__", "request", "clip_guidance", "model", "training", "evaluation")
+INTERFACE = ("__init__", "request", "clip_guidance", "model", "training", "evaluation", "exploration")
 """The Python interface stands above the rooms, and below the command line; the other files beside it below all."""
 
 

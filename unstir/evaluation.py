@@ -23,6 +23,9 @@ from unstir.train.run_setup import Reporter, Silent
 from unstir.weights.model_file import DEFAULT_CLIP, Loaded, find_model, load_clip, load_model
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from unstir.data.pictures import Pictures
     from unstir.evaluate.statistics.arrays import Floats
 
@@ -155,7 +158,24 @@ def _evaluated_model(loaded: Loaded[Any], request: Request, likelihood: bool) ->
         values,
         lambda captions: check_captions(model, captions),
         bits if likelihood and isinstance(model, LikelihoodModel) else None,
+        _reconstruct(model),
     )
+
+
+def _reconstruct(model: Any) -> "Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None":
+    """A function that encodes and decodes a picture, where the model has an autoencoder."""
+    from unstir.models.autoencoder import Autoencoder
+
+    codec = getattr(model, "codec", None)
+    if not isinstance(codec, Autoencoder):
+        return None
+
+    def reconstruct(pixels: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
+        import torch
+
+        return codec.decode(codec.encode(torch.from_numpy(pixels.copy())))
+
+    return reconstruct
 
 
 def _settings(loaded: Loaded[Any], request: Request, data: str) -> dict[str, object]:

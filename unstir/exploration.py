@@ -56,6 +56,29 @@ def ends_of(a: str, b: str, shape: tuple[int, int, int]) -> Ends:
     return Ends("prompts", a, b)
 
 
+def ends_from(a: Any, b: Any, shape: tuple[int, int, int]) -> Ends:
+    """The ends of a path in Python: PIL images, paths of pictures, whole numbers (seeds), or texts (prompts)."""
+    if isinstance(a, int) and isinstance(b, int):
+        return Ends("seeds", a, b)
+    if isinstance(a, str) and isinstance(b, str):
+        return ends_of(a, b, shape) if Path(a).is_file() else Ends("prompts", check_prompt(a), check_prompt(b))
+    if all(isinstance(one, Image.Image | Path | str) for one in (a, b)):
+        return Ends("pictures", picture_from(a, shape), picture_from(b, shape))
+    raise UserError("a path leads between two prompts, two seeds or two pictures, and these are of different kinds")
+
+
+def picture_from(picture: Any, shape: tuple[int, int, int]) -> torch.Tensor:
+    """A picture at the size of a model's pictures, (1, side, side, channels) uint8.
+
+    picture: a PIL image, or the path of a file.
+    """
+    if not isinstance(picture, Image.Image):
+        return read_picture(Path(picture), shape)
+    channels, side, _ = shape
+    mode = "RGBA" if picture.has_transparency_data else "RGB"
+    return torch.from_numpy(np.ascontiguousarray(fit(picture.convert(mode), side, channels))[None])
+
+
 def read_picture(path: Path, shape: tuple[int, int, int]) -> torch.Tensor:
     """A picture file at the size of a model's pictures, (1, side, side, channels) uint8. UserError if it is none."""
     channels, side, _ = shape
@@ -94,9 +117,9 @@ def _between(
     if ends.kind == "pictures":
         if not isinstance(model, BetweenPictures):
             raise UserError("this kind of model gives pictures no place in a space; give two prompts or two seeds")
-        a, b = model.place(ends.a, settings), model.place(ends.b, settings)
+        a, b = model.invert(ends.a, settings), model.invert(ends.b, settings)
         for fraction in fractions:
-            yield final(model.draw_place(model.blend_places(a, b, fraction), settings))[0]
+            yield final(model.draw_point(model.blend_points(a, b, fraction), settings))[0]
         return
     if not isinstance(model, GenerativeModel):
         raise UserError("this kind of model draws nothing from prompts; give two pictures")

@@ -150,6 +150,71 @@ class Model:
         loaded = self._for(settings)
         return draw(loaded, [self._request(loaded, prompt, settings, None, 0.0, checked_seed(seed))])
 
+    def interpolate(
+        self, a: Any, b: Any, frames: int = 9, *, seed: int = 0, prompt: str = "", **settings: Any
+    ) -> list[Image.Image]:
+        """The pictures between two prompts, two seeds (whole numbers) or two pictures (paths or PIL images).
+
+        frames: how many, both ends among them.
+        seed: of a path between prompts.  prompt: of a path between seeds.
+        settings: as for `draw`.
+        UserError for ends of different kinds, or where this kind of model has no such path.
+        """
+        from unstir.exploration import ends_from, path_between
+
+        loaded = self._for(settings)
+        chosen = self._request(loaded, prompt, settings, None, 0.0, checked_seed(seed)).settings
+        ends = ends_from(a, b, self.shape)
+        return [Image.fromarray(one) for one in path_between(loaded.model, ends, frames, seed, prompt, chosen)]
+
+    def vary(
+        self,
+        picture: Any,
+        n: int = 4,
+        seed: int | None = None,
+        *,
+        strength: float = 0.6,
+        prompt: str = "",
+        **settings: Any,
+    ) -> list[Image.Image]:
+        """Variations of a picture, a path or a PIL image.
+
+        strength: 0 to 1, how far they may be from it.
+        prompt: what they are to show; "": what the picture shows.
+        UserError where this kind of model draws none.
+        """
+        from unstir.exploration import picture_from, variations
+
+        loaded, first = self._for(settings), secrets.randbelow(2**31) if seed is None else checked_seed(seed)
+        chosen = self._request(loaded, prompt, settings, None, 0.0, first).settings
+        pixels = picture_from(picture, self.shape)
+        made = variations(loaded.model, pixels, [first + i for i in range(n)], strength, prompt, chosen)
+        return [Image.fromarray(one) for one in made]
+
+    def edit(
+        self,
+        picture: Any,
+        without: str,
+        with_: str,
+        n: int = 1,
+        seed: int = 0,
+        *,
+        strength: float = 0.35,
+        **settings: Any,
+    ) -> list[Image.Image]:
+        """A picture changed by the difference of two prompts, such as "a man" and "a man with a hat".
+
+        strength: 0 to 1, how far to go.
+        UserError where this kind of model has no directions of words; an unclip model has.
+        """
+        from unstir.exploration import edited, picture_from
+
+        loaded = self._for(settings)
+        chosen = self._request(loaded, "", settings, None, 0.0, checked_seed(seed)).settings
+        pixels = picture_from(picture, self.shape)
+        made = edited(loaded.model, pixels, without, with_, [seed + i for i in range(n)], strength, chosen)
+        return [Image.fromarray(one) for one in made]
+
     def _request(
         self,
         loaded: "Loaded[Any]",

@@ -141,9 +141,9 @@ def test_explorations(model):
     assert still.shape == (1, 8, 8, 4)
     assert (final(model.vary(x, [2], SETTINGS, strength=0.0)) == still).all()
     assert (final(model.vary(x, [1, 2], SETTINGS, strength=1.0))[0] != still[0]).any()
-    place = model.place(x, SETTINGS)
-    again = model.blend_places(place, model.place(pixels(1), SETTINGS), 0.0)
-    assert torch.allclose(again[0], place[0], atol=1e-5)
+    point = model.invert(x, SETTINGS)
+    again = model.blend_points(point, model.invert(pixels(1), SETTINGS), 0.0)
+    assert torch.allclose(again[0], point[0], atol=1e-5)
     moved = final(model.edit(x, "apple", "red apple", [0], SETTINGS, strength=0.5))
     assert (moved != final(model.edit(x, "apple", "red apple", [0], SETTINGS, strength=0.0))).any()
     path = [model.blend(*(model.conditioning(p, 1, SETTINGS) for p in ("red apple", "blue fish")), f) for f in (0, 0.5)]

@@ -74,7 +74,7 @@ def trained():
 def test_it_learns(trained):
     model, _, loss = trained
     assert loss < 2.0  # from about 8
-    seen = final(model.draw_place(model.place(pictures(1), VaeSettings()), VaeSettings()))
+    seen = final(model.draw_point(model.invert(pictures(1), VaeSettings()), VaeSettings()))
     assert np.abs(seen.astype(int) - pictures(1).numpy()).mean() < 20
 
 

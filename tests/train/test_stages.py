@@ -64,11 +64,11 @@ def child(folder, steps):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-assert child(root / "whole", None) == 0
+assert child(root / "whole" / "run", None) == 0
 for steps in (0, 5, 4, 9, 2, 0, 7):  # in the first stage, between the stages, and in the last one
-    code = child(root / "killed", steps)
+    code = child(root / "killed" / "run", steps)
     assert code in (-signal.SIGKILL, 0), code
-assert child(root / "killed", None) == 0
+assert child(root / "killed" / "run", None) == 0
 """
 
 
@@ -106,7 +106,7 @@ def test_killed_anywhere_it_ends_in_the_same_bits(tmp_path, pictures, kind):
     output = (tmp_path / "output.txt").read_text()
     assert done.returncode == 0, done.stderr + output
     assert "Traceback" not in output
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole, killed = tmp_path / "whole" / "run", tmp_path / "killed" / "run"
     assert files_of(whole) == files_of(killed)
     for name in files_of(whole):
         if name.endswith("log.jsonl"):

@@ -35,6 +35,10 @@ def reproduce(
     if out is not None and out.is_dir():
         raise UserError(f"--out {out} is a folder; name a file")
     values = read_request(picture)
+    if "varied" in values or "path" in values:
+        raise UserError(
+            f"{picture} was made from other pictures or between prompts; it cannot be made from its file alone"
+        )
     missing = {"prompt", "seed", "dtype", "model_hash"} - set(values)
     if missing:
         raise UserError(f"{picture} does not say its {', '.join(sorted(missing))}; it cannot be made again")

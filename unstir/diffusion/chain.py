@@ -39,10 +39,11 @@ def posterior(x0: Tensor, xt: Tensor, t: Level, s: Level) -> tuple[Tensor, float
     return step_to(x0, xt, t, s, std), std
 
 
-def gaussian_kl(mean: Tensor, std: float, other_mean: Tensor | float, other_std: float) -> Tensor:
+def gaussian_kl(mean: Tensor, std: Tensor | float, other_mean: Tensor | float, other_std: Tensor | float) -> Tensor:
     """KL(N(mean, std²) || N(other_mean, other_std²)) per element, in nats. Both deviations above 0."""
     ratio = (std / other_std) ** 2
-    return 0.5 * (ratio - 1 - math.log(ratio) + ((mean - other_mean) / other_std) ** 2)
+    log_ratio = ratio.log() if isinstance(ratio, Tensor) else math.log(ratio)
+    return 0.5 * (ratio - 1 - log_ratio + ((mean - other_mean) / other_std) ** 2)
 
 
 def prior_term(x0: Tensor, t: Level) -> Tensor:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from unstir.evaluate.report.document import EvaluationReport
+from unstir.evaluate.report.reconstruction_section import reconstruction_section
 from unstir.evaluate.report.sections import likelihood_section, sections
 from unstir.evaluate.run.features import ClipFeatures
 from unstir.evaluate.run.inputs import EvaluatedModel, Inputs, gather_inputs
@@ -44,6 +45,8 @@ def evaluate_model(
             advance(done)
     if model.bits_per_dim is not None:
         found.append(likelihood_section(inputs, model.bits_per_dim, stage))
+    if model.reconstruct is not None:
+        found.append(reconstruction_section(inputs, model.reconstruct, clip if features == "clip" else None, stage))
     return EvaluationReport(
         title=f"{model.name} on {Path(real.name).name}",
         summary="\n".join([*_nothing_held_out(inputs), *(line for section in found for line in section.sentences)]),

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from unstir.diffusion.chain import gaussian_kl
 from unstir.diffusion.denoiser import Denoiser
 from unstir.models.generative import Frame, Pixels
 from unstir.models.pixels import to_model, to_pixels
@@ -82,7 +83,7 @@ class Posterior(NamedTuple):
 
     def kl(self) -> Tensor:
         """The divergence from N(0, 1) in nats, summed over the latent. Returns (B,)."""
-        return 0.5 * (self.mean.square() + self.logvar.exp() - 1 - self.logvar).flatten(1).sum(1)
+        return gaussian_kl(self.mean, (0.5 * self.logvar).exp(), 0.0, 1.0).flatten(1).sum(1)
 
 
 class Autoencoder(nn.Module):
@@ -233,17 +234,17 @@ class Autoencoder(nn.Module):
 
     # Exploration (`models.exploration`)
 
-    def place(self, pixels: Tensor, settings: None = None) -> Tensor:  # noqa: ARG002 - there are none
+    def invert(self, pixels: Tensor, settings: None = None) -> Tensor:  # noqa: ARG002 - there are none
         """The latent of a picture. pixels: (1, H, W, C) uint8."""
         return self.encode(pixels)
 
-    def blend_places(self, a: Tensor, b: Tensor, fraction: float) -> Tensor:
+    def blend_points(self, a: Tensor, b: Tensor, fraction: float) -> Tensor:
         """The straight line between two latents."""
         return torch.lerp(a, b, fraction)
 
-    def draw_place(self, place: Tensor, settings: None = None) -> Iterator[Frame]:  # noqa: ARG002 - there are none
+    def draw_point(self, point: Tensor, settings: None = None) -> Iterator[Frame]:  # noqa: ARG002 - there are none
         """Decode a latent."""
-        return iter([Frame(0, 1, lambda: self.decode(place))])
+        return iter([Frame(0, 1, lambda: self.decode(point))])
 
     def frozen(self) -> "Autoencoder":
         """This autoencoder, its weights excluded from training."""

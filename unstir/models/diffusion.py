@@ -414,7 +414,7 @@ class Diffusion(nn.Module):
             self.sample(cond, seeds, settings, exact=exact, start=start, first=first), settings.steps - first
         )
 
-    def place(self, pixels: Tensor, settings: DiffusionSettings) -> Tensor:
+    def invert(self, pixels: Tensor, settings: DiffusionSettings) -> Tensor:
         """The noise that becomes this picture without a prompt, by inversion. pixels: (1, H, W, C) uint8."""
         x0 = self.codec.encode(pixels.to(self.device))
         levels = levels_of(
@@ -423,14 +423,14 @@ class Diffusion(nn.Module):
         unguided = self.codec.bounded(self.denoiser())
         return ddim_inversion(unguided, x0, self.encode([""]), levels)
 
-    def blend_places(self, a: Tensor, b: Tensor, fraction: float) -> Tensor:
+    def blend_points(self, a: Tensor, b: Tensor, fraction: float) -> Tensor:
         """The great circle between two noises."""
         return slerp(a.flatten(1), b.flatten(1), fraction).view_as(a)
 
-    def draw_place(self, place: Tensor, settings: DiffusionSettings) -> Iterator[Frame]:
+    def draw_point(self, point: Tensor, settings: DiffusionSettings) -> Iterator[Frame]:
         """Draw the picture of a noise without a prompt, by DDIM."""
         plain = replace(settings, guidance_scale=1.0, sampler="ddim", negative="")
-        return self.draw_conditioned(self.encode([""]), [0], plain, start=place)
+        return self.draw_conditioned(self.encode([""]), [0], plain, start=point)
 
     def vary(
         self,

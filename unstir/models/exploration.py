@@ -31,15 +31,15 @@ class BetweenPrompts(Protocol):
 class BetweenPictures(Protocol):
     """A model that gives a picture a place in a space, and draws the picture of a place."""
 
-    def place(self, pixels: Tensor, settings: Any) -> Any:
+    def invert(self, pixels: Tensor, settings: Any) -> Any:
         """The place of a picture. pixels: (1, H, W, C) uint8 of the model's shape."""
         ...
 
-    def blend_places(self, a: Any, b: Any, fraction: float) -> Any:
+    def blend_points(self, a: Any, b: Any, fraction: float) -> Any:
         """A place between two others. fraction: 0 gives a, 1 gives b."""
         ...
 
-    def draw_place(self, place: Any, settings: Any) -> Iterator[Frame]:
+    def draw_point(self, point: Any, settings: Any) -> Iterator[Frame]:
         """Draw the picture of a place."""
         ...
 

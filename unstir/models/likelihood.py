@@ -46,12 +46,6 @@ def gaussian_log_density(x: Tensor, mean: Tensor, logvar: Tensor) -> Tensor:
     return -0.5 * ((x - mean).square() * (-logvar).exp() + logvar + math.log(2 * math.pi))
 
 
-def gaussian_kl(mean: Tensor, logvar: Tensor, prior_mean: Tensor, prior_logvar: Tensor) -> Tensor:
-    """The divergence of one Gaussian from another, of each value, in nats. Shapes are broadcastable."""
-    ratio = (logvar - prior_logvar).exp()
-    return 0.5 * ((mean - prior_mean).square() * (-prior_logvar).exp() + ratio - 1 - (logvar - prior_logvar))
-
-
 def importance_weighted(log_weights: Tensor) -> Tensor:
     """A bound on log p(x) from importance weights; it does not fall when samples are added, on average.
 

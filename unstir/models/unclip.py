@@ -195,7 +195,7 @@ class Unclip(Diffusion):
         """Draw pictures of embeddings."""
         return self.draw_embeddings(cond, seeds, settings, start=start)
 
-    def place(self, pixels: Tensor, settings: UnclipSettings) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def invert(self, pixels: Tensor, settings: UnclipSettings) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """The embedding of a picture, and the noise that the decoder turns into it. pixels: (1, H, W, C) uint8."""
         x0 = to_model(pixels.to(self.device))
         z = self.embed_pictures(x0)
@@ -205,17 +205,17 @@ class Unclip(Diffusion):
         unguided = self.codec.bounded(self.denoiser())
         return z, ddim_inversion(unguided, x0, self.of_embeddings(z), levels)
 
-    def blend_places(  # type: ignore[override]
+    def blend_points(  # type: ignore[override]
         self, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], fraction: float
     ) -> tuple[Tensor, Tensor]:
         """The great circles between the embeddings and between the noises."""
         noise = slerp(a[1].flatten(1), b[1].flatten(1), fraction).view_as(a[1])
         return slerp(a[0], b[0], fraction), noise
 
-    def draw_place(self, place: tuple[Tensor, Tensor], settings: UnclipSettings) -> Iterator[Frame]:  # type: ignore[override]
+    def draw_point(self, point: tuple[Tensor, Tensor], settings: UnclipSettings) -> Iterator[Frame]:  # type: ignore[override]
         """Draw the picture of an embedding and a noise, by DDIM without guidance."""
         plain = replace(settings, guidance_scale=1.0, sampler="ddim", negative="")
-        return self.draw_embeddings(place[0], [0], plain, start=place[1])
+        return self.draw_embeddings(point[0], [0], plain, start=point[1])
 
     def vary(  # type: ignore[override]
         self,
@@ -232,7 +232,7 @@ class Unclip(Diffusion):
         prompt: turns the embedding half of the way to that of the prompt.
         """
         settings = settings or UnclipSettings()
-        z, noise = self.place(pixels, settings)
+        z, noise = self.invert(pixels, settings)
         if prompt:
             z = slerp(z, self.embeddings([prompt], seeds[:1], settings), 0.5)
         fresh = batch_normal(noise.shape[1:], seeds, VARYING).to(self.device)
@@ -254,7 +254,7 @@ class Unclip(Diffusion):
         Source: Ramesh et al. 2022, section 3.3; strengths of 0.25 to 0.5 there. Arguments as of `exploration.Edits`.
         """
         settings = settings or UnclipSettings()
-        z, noise = self.place(pixels, settings)
+        z, noise = self.invert(pixels, settings)
         texts = self.clip.embed_words([without, with_])
         z = slerp(z, F.normalize(texts[1:] - texts[:1], dim=-1), strength)
         start = noise.expand(len(seeds), *noise.shape[1:]) if len(seeds) == 1 else None

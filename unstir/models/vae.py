@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unstir.diffusion.chain import gaussian_kl
 from unstir.diffusion.noise import TRAINING, Seed, batch_normal
 from unstir.models.generative import Frame, NotFinite, Pixels
-from unstir.models.likelihood import discretised_logistic, gaussian_kl, gaussian_log_density, importance_weighted
+from unstir.models.likelihood import discretised_logistic, gaussian_log_density, importance_weighted
 from unstir.models.pixels import to_model, to_pixels
 from unstir.models.process_group import process_group
 from unstir.nn.conv import Conv
@@ -159,7 +160,8 @@ class LatentBlock(nn.Module):
             own_mean, own_logvar = self.posterior(torch.cat([x, seen], 1)).float().chunk(2, dim=1)
             own_logvar = _limited(own_logvar)
             z = own_mean + (0.5 * own_logvar).exp() * eps
-            kl = gaussian_kl(own_mean, own_logvar, mean, logvar).flatten(1).sum(1)
+            own_std, std = (0.5 * own_logvar).exp(), (0.5 * logvar).exp()
+            kl = gaussian_kl(own_mean, own_std, mean, std).flatten(1).sum(1)
             ratio = gaussian_log_density(z, mean, logvar) - gaussian_log_density(z, own_mean, own_logvar)
             group = Group(z, kl, ratio.flatten(1).sum(1))
         x = x + self.scale * self.project(group.z.to(x.dtype))
@@ -434,21 +436,21 @@ class Vae(nn.Module):
         return (Frame(i, total, partial(picture, i)) for i in range(total))
 
     @torch.no_grad()
-    def place(self, pixels: Tensor, settings: VaeSettings) -> list[Tensor]:  # noqa: ARG002
+    def invert(self, pixels: Tensor, settings: VaeSettings) -> list[Tensor]:  # noqa: ARG002
         """The likeliest latents of a picture, every group of them, without words. pixels: (1, H, W, C) uint8."""
         batch = self.batch(pixels, [""])
         still = [torch.zeros_like(eps) for eps in self._noise([0])]
         _, groups = self._run(self.text(batch.ids).pooled, still, self._features(batch.x0))
         return [group.z for group in groups]
 
-    def blend_places(self, a: Sequence[Tensor], b: Sequence[Tensor], fraction: float) -> list[Tensor]:
+    def blend_points(self, a: Sequence[Tensor], b: Sequence[Tensor], fraction: float) -> list[Tensor]:
         """The straight line between the latents of two pictures."""
         return [torch.lerp(x, y, fraction) for x, y in zip(a, b, strict=True)]
 
-    def draw_place(self, place: Sequence[Tensor], settings: VaeSettings) -> Iterator[Frame]:
+    def draw_point(self, point: Sequence[Tensor], settings: VaeSettings) -> Iterator[Frame]:
         """Decode latents."""
-        noise = [torch.zeros_like(z) for z in place]
-        picture = partial(self._decoded, self.encode([""]), noise, settings.temperature, True, place)
+        noise = [torch.zeros_like(z) for z in point]
+        picture = partial(self._decoded, self.encode([""]), noise, settings.temperature, True, point)
         return iter([Frame(0, 1, picture)])
 
     def vary(
@@ -462,7 +464,7 @@ class Vae(nn.Module):
     ) -> Iterator[Frame]:
         """Draw variations: the coarse groups of latents are kept, the finest share `strength` of them drawn anew."""
         settings = settings or VaeSettings()
-        kept = self.place(pixels, settings)
+        kept = self.invert(pixels, settings)
         count = round((1 - strength) * len(kept))
         words, noise = self.encode([prompt]), self._noise(seeds)
 

@@ -53,7 +53,7 @@ def _group_norm(width: int) -> nn.GroupNorm:
     return nn.GroupNorm(min(32, max(1, width // 4)), width, eps=1e-6)
 
 
-class ResidualBlock(nn.Module):
+class ConvResidual(nn.Module):
     """norm, silu, conv, norm, silu, conv, and a skip connection. The last convolution starts at zero.
 
     inside, width: channels of the input and of the output.
@@ -125,7 +125,7 @@ class UnfoldUp(nn.Module):
         return F.pixel_shuffle(self.conv(x), 2)
 
 
-class StrideDown(nn.Module):
+class StridedDown(nn.Module):
     """Half the side by a 3×3 convolution of stride 2, padded at the right and the bottom."""
 
     def __init__(self, inside: int, width: int) -> None:
@@ -167,7 +167,7 @@ class Encoder(nn.Module):
                 # A strided convolution keeps the channels; the next block changes them. Folding changes them itself.
                 strided = config.resample == "stride"
                 inside = width if strided else config.widths[i + 1]
-                self.down.append(StrideDown(width, inside) if strided else FoldDown(width, inside))
+                self.down.append(StridedDown(width, inside) if strided else FoldDown(width, inside))
         self.middle = _middle(inside, config.attend)
         self.norm = _group_norm(inside)
         self.out = Conv(inside, outside, 3)
@@ -226,15 +226,15 @@ class Decoder(nn.Module):
 
 
 def _blocks(inside: int, width: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(inside if i == 0 else width, width) for i in range(count)))
+    return nn.Sequential(*(ConvResidual(inside if i == 0 else width, width) for i in range(count)))
 
 
 def _middle(width: int, attend: bool) -> nn.Sequential:
     def layers() -> Iterator[nn.Module]:
-        yield ResidualBlock(width, width)
+        yield ConvResidual(width, width)
         if attend:
             yield SpatialAttention(width)
-            yield ResidualBlock(width, width)
+            yield ConvResidual(width, width)
 
     return nn.Sequential(*layers())
 

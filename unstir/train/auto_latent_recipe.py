@@ -25,7 +25,7 @@ from unstir.train.config import PartConfig, TrainConfig
 from unstir.train.kinds import SizeName
 from unstir.train.recipe import Recipe
 
-AUTOENCODER_SHARE = 0.35
+AUTOENCODER_FRACTION = 0.35
 """The fraction of the budget for the autoencoder of a latent diffusion model."""
 
 WIDTHS: dict[SizeName, int] = {"s": 32, "m": 64, "l": 128}
@@ -85,7 +85,7 @@ def with_critic(recipe: Recipe, weight: float, start: int) -> Recipe:
     return replace(recipe, options=options(loss), train=replace(recipe.train, parts=(part,)))
 
 
-def choose_size(size: SizeName | None, budget: float, on_gpu: bool) -> SizeName:
+def choose_latent_size(size: SizeName | None, budget: float, on_gpu: bool) -> SizeName:
     """The size of the networks. size: the one asked for, or None: what the budget (seconds) can train."""
     if size is not None:
         return size
@@ -133,7 +133,7 @@ def latent_recipe(pictures: Pictures, size: SizeName) -> Recipe:
         ),
         prompts=tuple(sample_prompts(pictures)),
         stages={"autoencoder": first},
-        shares={"autoencoder": AUTOENCODER_SHARE},
+        fractions={"autoencoder": AUTOENCODER_FRACTION},
     )
 
 

@@ -40,7 +40,7 @@ CODES = FsqConfig((8, 5, 5, 5))
 FEW_CODES = FsqConfig((8, 6, 5))
 """240 codes, for pictures below 32 pixels."""
 
-CODES_SHARE, CLIP_SHARE = 0.35, 0.25
+CODES_FRACTION, CLIP_FRACTION = 0.35, 0.25
 """The fraction of the budget for the autoencoder of a VQ-VAE, and for the CLIP of an unCLIP model or a cascade."""
 
 TRANSFORMERS: dict[SizeName, tuple[int, int]] = {"s": (128, 6), "m": (256, 8), "l": (512, 12)}
@@ -111,7 +111,7 @@ def _code_recipe(pictures: Pictures, size: SizeName, kind: type[CodeModelConfig]
         ),
         prompts=tuple(sample_prompts(pictures)),
         stages={"autoencoder": first},
-        shares={"autoencoder": CODES_SHARE},
+        fractions={"autoencoder": CODES_FRACTION},
     )
 
 
@@ -138,7 +138,7 @@ def unclip_recipe(pictures: Pictures, size: SizeName) -> Recipe:
         ),
         prompts=tuple(sample_prompts(pictures)),
         stages={"clip": first},
-        shares={"clip": CLIP_SHARE},
+        fractions={"clip": CLIP_FRACTION},
     )
 
 
@@ -164,7 +164,7 @@ def cascade_recipe(pictures: Pictures, size: SizeName) -> Recipe:
         ),
         prompts=tuple(sample_prompts(pictures)),
         stages={"clip": first},
-        shares={"clip": CLIP_SHARE},
+        fractions={"clip": CLIP_FRACTION},
     )
 
 

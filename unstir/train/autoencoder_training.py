@@ -27,7 +27,9 @@ SHOWN = 16
 """Pictures in the preview."""
 
 
-def begin(description: Mapping[str, Any], options: Mapping[str, Any], folder: Path, device: str) -> AutoencoderTrainer:
+def begin_autoencoder(
+    description: Mapping[str, Any], options: Mapping[str, Any], folder: Path, device: str
+) -> AutoencoderTrainer:
     """An autoencoder and what trains it. UserError where its loss needs a CLIP and the run folder has none."""
     config = dataclass_from(AutoencoderLossConfig, options)
     perceptual = Perceptual(load_clip(folder / PERCEPTUAL, device).vision) if config.perceptual else None

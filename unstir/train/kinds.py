@@ -153,7 +153,7 @@ def _autoencoder() -> Training:
     return Training(
         validate=autoencoder_training.reconstruction,
         preview=autoencoder_training.pairs,
-        begin=autoencoder_training.begin,
+        begin=autoencoder_training.begin_autoencoder,
         recipe=auto_latent_recipe.autoencoder_recipe,
         expectation=False,
     )
@@ -181,7 +181,7 @@ def _latent() -> Training:
         validate=validation.diffusion_losses,
         metrics=train_metrics.of_diffusion,
         recipe=auto_latent_recipe.latent_recipe,
-        choose_size=auto_latent_recipe.choose_size,
+        choose_size=auto_latent_recipe.choose_latent_size,
         expectation=False,
         stages={"autoencoder": "autoencoder"},
         with_stages=auto_latent_recipe.with_autoencoder,
@@ -202,7 +202,7 @@ def _code_model(masked: bool) -> Training:
     return Training(
         batches=lambda model, pictures, config, _source: latent_batches.code_batches(model, pictures, config),
         recipe=auto_paradigm_recipe.maskgit_recipe if masked else auto_paradigm_recipe.vqvae_recipe,
-        choose_size=auto_latent_recipe.choose_size,
+        choose_size=auto_latent_recipe.choose_latent_size,
         expectation=False,
         stages={"autoencoder": "autoencoder"},
         with_stages=auto_latent_recipe.with_autoencoder,

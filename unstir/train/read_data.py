@@ -38,7 +38,7 @@ def read_pictures(setup: RunSetup, read: Callable[[], None]) -> Pictures:
     read: packs them into the run folder; only the first process calls it. Not where an earlier stage has packed them.
     """
     packed = (setup.folder / run_folder.PICTURES / LISTING).exists()
-    staged = (setup.folder / run_folder.PLAN).exists() or setup.folder.parent.name == run_folder.STAGES
+    staged = (setup.folder / run_folder.STAGE_FILE).exists() or setup.folder.parent.name == run_folder.STAGES
     if is_first() and not (packed and staged):
         read()
     barrier()

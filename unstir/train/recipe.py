@@ -33,8 +33,8 @@ class Recipe:
     notes: for the model file.
     options: of the kind of training (`train.kinds`), such as the weights of a loss.
     stages: recipes of the models that this one is built on, by the name of the stage, in the order of training.
-    shares: the fraction of a budget that each stage gets; the run itself gets the rest.
-    ValueError for a configuration of no known kind, settings of another kind, or shares that leave nothing.
+    fractions: the fraction of a budget that each stage gets; the run itself gets the rest.
+    ValueError for a configuration of no known kind, settings of another kind, or fractions that leave nothing.
     """
 
     model: Any
@@ -49,15 +49,15 @@ class Recipe:
     notes: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     stages: "Mapping[str, Recipe]" = field(default_factory=dict)
-    shares: Mapping[str, float] = field(default_factory=dict)
+    fractions: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         kind = paradigm_of_config(self.model)  # ValueError where there is none
         if self.settings is not None and type(self.settings) is not kind.settings:
             raise ValueError(f"{kind.title} has no {type(self.settings).__name__}")
-        if set(self.shares) - set(self.stages) or sum(self.shares.values()) >= 1:
+        if set(self.fractions) - set(self.stages) or sum(self.fractions.values()) >= 1:
             raise ValueError(
-                f"the shares {dict(self.shares)} are not those of the stages, or leave nothing for the run"
+                f"the fractions {dict(self.fractions)} are not those of the stages, or leave nothing for the run"
             )
 
     @property

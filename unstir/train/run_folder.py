@@ -34,7 +34,7 @@ from unstir.weights.model_file import load_model, save_model
 PICTURES, MODEL, BEST, LOCK = "pictures", "model.safetensors", "best.safetensors", ".lock"
 INITIAL_MODEL = "start.safetensors"
 PERCEPTUAL = "perceptual.safetensors"
-STAGES, PLAN = "stages", "stages.json"
+STAGES, STAGE_FILE = "stages", "stages.json"
 
 
 def exists(folder: Path) -> bool:
@@ -44,7 +44,16 @@ def exists(folder: Path) -> bool:
 
 def is_free(folder: Path) -> bool:
     """Whether a run may begin here: the folder holds nothing, or only files of a beginning that was interrupted."""
-    ours = {LOCK, TEACHER, INITIAL_MODEL, PERCEPTUAL, PLAN, PICTURES, f"{PICTURES}/{PIXELS}", f"{PICTURES}/{LISTING}"}
+    ours = {
+        LOCK,
+        TEACHER,
+        INITIAL_MODEL,
+        PERCEPTUAL,
+        STAGE_FILE,
+        PICTURES,
+        f"{PICTURES}/{PIXELS}",
+        f"{PICTURES}/{LISTING}",
+    }
 
     def is_ours(path: Path) -> bool:
         own = path.relative_to(folder)

@@ -23,10 +23,10 @@ from unstir.train.run_file import RunFile, read_run_file
 from unstir.train.run_setup import RunSetup
 from unstir.train.samples import save_preview
 from unstir.train.stages import (
-    StagePlan,
+    StageFile,
     StageRun,
-    plan_for,
-    read_plan,
+    new_stage_file,
+    read_stage_file,
     seconds_used,
     stage_folder,
     stage_models,
@@ -72,8 +72,8 @@ class Choice:
         if is_first():
             _check_free(setup.folder)
         recipe = self._planned(setup)
-        plan = read_plan(setup.folder)
-        assert plan is not None
+        stage_file = read_stage_file(setup.folder)
+        assert stage_file is not None
 
         def title(name: str) -> str:
             return paradigm(recipe.stages[name].kind).title
@@ -82,14 +82,14 @@ class Choice:
             own = recipe.stages[name]
             pictures = Pictures.load(stage_setup.folder / run_folder.PICTURES)
             if stage_setup.budget is None:
-                beginnings.begin_recipe(stage_setup, own, f"{plan.recipe} ({name})")
+                beginnings.begin_recipe(stage_setup, own, f"{stage_file.recipe} ({name})")
             else:
                 beginnings.begin_estimated(stage_setup, own, pictures)
 
-        yield from unfinished(setup, plan, title, begin)
+        yield from unfinished(setup, stage_file, title, begin)
 
     def _planned(self, setup: RunSetup) -> Recipe:
-        """The recipe of the whole run, after its pictures were packed and its plan written."""
+        """The recipe of the whole run, after its pictures were packed and its stage_file written."""
         if self.recipe is not None:
             name, recipe = self.recipe
             size = None
@@ -97,12 +97,12 @@ class Choice:
             read_pictures(setup, lambda: read_for_recipe(setup, recipe))
         else:
             name, size = "", self.size
-            before = read_plan(setup.folder)
+            before = read_stage_file(setup.folder)
             budget = setup.budget if before is None else before.budget
             recipe, _, _ = beginnings.automatic_recipe(replace(setup, budget=budget), self.trained_kind, self.size)
-        asked = plan_for(setup, recipe, name, size, self.given)
+        asked = new_stage_file(setup, recipe, name, size, self.given)
         if is_first():
-            found = read_plan(setup.folder)
+            found = read_stage_file(setup.folder)
             if found is None:
                 asked.write(setup.folder)
             elif not found.same_request(asked):
@@ -116,11 +116,11 @@ class Choice:
     def begin(self, setup: RunSetup) -> None:
         """Read the pictures and write run.json. The earlier stages must be trained."""
         models, notes = {}, {}
-        plan = read_plan(setup.folder) if self.start is None else None
-        if plan is not None:
-            models = stage_models(setup.folder, plan, setup.device)
-            notes = {"stages": stage_notes(setup.folder, plan)}
-            setup = _after_stages(setup, plan)
+        stage_file = read_stage_file(setup.folder) if self.start is None else None
+        if stage_file is not None:
+            models = stage_models(setup.folder, stage_file, setup.device)
+            notes = {"stages": stage_notes(setup.folder, stage_file)}
+            setup = _after_stages(setup, stage_file)
         if self.recipe is not None:
             name, recipe = self.recipe
             beginnings.begin_recipe(setup, recipe, name, self.start, models, notes)
@@ -130,13 +130,15 @@ class Choice:
             beginnings.begin_automatic(setup, self.kind or "diffusion", self.size, models, notes)
 
 
-def _after_stages(setup: RunSetup, plan: StagePlan) -> RunSetup:
+def _after_stages(setup: RunSetup, stage_file: StageFile) -> RunSetup:
     """The setup of the run itself: the budget is what its stages have left, and begins when they end."""
-    if plan.budget is None:
+    if stage_file.budget is None:
         return setup
-    used = sum(seconds_used(stage_folder(setup.folder, name)) for name in plan.trained)
-    least = plan.budget * (1 - sum(plan.shares.values())) / 2  # stages that ran over do not take all of it
-    return replace(setup, budget=max(plan.budget - used, least), seed=plan.seed)
+    used = sum(seconds_used(stage_folder(setup.folder, name)) for name in stage_file.trained)
+    least = (
+        stage_file.budget * (1 - sum(stage_file.fractions.values())) / 2
+    )  # stages that ran over do not take all of it
+    return replace(setup, budget=max(stage_file.budget - used, least), seed=stage_file.seed)
 
 
 def open_or_begin(setup: RunSetup, begin: Callable[[RunSetup], None]) -> tuple[Run[Any], RunFile]:

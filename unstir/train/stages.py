@@ -1,7 +1,7 @@
 """Models in several stages: each earlier stage is a run of its own in the folder RUN/stages/NAME.
 
 stages.json, written when the first stage begins, holds what was asked for, so that the command continues with the same
-plan after it was stopped in whatever stage.
+request after it was stopped in whatever stage.
 """
 
 import json
@@ -29,7 +29,7 @@ from unstir.weights.model_file import find_model, load_kind, notes_of
 
 
 @dataclass(frozen=True)
-class StagePlan:
+class StageFile:
     """The contents of stages.json.
 
     data: as it was typed.
@@ -40,7 +40,7 @@ class StagePlan:
     seed: of the training configurations.
     given: paths of models that were trained before, by the name of the stage.
     trained: names of the stages to train, in order.
-    shares: the fraction of the budget of each of them.
+    fractions: the fraction of the budget of each of them.
     """
 
     data: str
@@ -51,31 +51,35 @@ class StagePlan:
     seed: int
     given: Mapping[str, str]
     trained: tuple[str, ...]
-    shares: Mapping[str, float] = field(default_factory=dict)
+    fractions: Mapping[str, float] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write stages.json."""
-        write_atomic(folder / run_folder.PLAN, json.dumps(asdict(self), indent=1, ensure_ascii=False, sort_keys=True))
+        write_atomic(
+            folder / run_folder.STAGE_FILE, json.dumps(asdict(self), indent=1, ensure_ascii=False, sort_keys=True)
+        )
 
-    def same_request(self, other: "StagePlan") -> bool:
+    def same_request(self, other: "StageFile") -> bool:
         """Whether both were asked for in the same way; the budget may differ."""
-        return replace(self, budget=None, shares={}) == replace(other, budget=None, shares={})
+        return replace(self, budget=None, fractions={}) == replace(other, budget=None, fractions={})
 
 
-def read_plan(folder: Path) -> StagePlan | None:
-    """The plan in a run folder, or None. UserError where it is damaged."""
-    path = folder / run_folder.PLAN
+def read_stage_file(folder: Path) -> StageFile | None:
+    """The contents of stages.json in a run folder, or None. UserError where it is damaged."""
+    path = folder / run_folder.STAGE_FILE
     if not path.exists():
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return StagePlan(**{**values, "trained": tuple(values["trained"])})
+        return StageFile(**{**values, "trained": tuple(values["trained"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is damaged ({error}); begin the run anew in another folder") from None
 
 
-def plan_for(setup: RunSetup, recipe: Recipe, name: str, size: str | None, given: Mapping[str, Path]) -> StagePlan:
-    """The plan of a new run.
+def new_stage_file(
+    setup: RunSetup, recipe: Recipe, name: str, size: str | None, given: Mapping[str, Path]
+) -> StageFile:
+    """The contents of stages.json of a new run.
 
     name: of the recipe, or "" for an automatic one.
     given: models that were trained before; UserError where the recipe has no such stage, or a model is of another kind.
@@ -87,9 +91,9 @@ def plan_for(setup: RunSetup, recipe: Recipe, name: str, size: str | None, given
             raise UserError(f"{recipe.kind} is not built on a model --{stage}; those that can be given: {has}")
         load_kind(path, known[stage])
     trained = tuple(stage for stage in recipe.stages if stage not in given)
-    shares = {stage: share for stage, share in recipe.shares.items() if stage in trained}
+    fractions = {stage: share for stage, share in recipe.fractions.items() if stage in trained}
     paths = {stage: str(path) for stage, path in given.items()}
-    return StagePlan(setup.data, recipe.kind, size, name, setup.budget, setup.seed, paths, trained, shares)
+    return StageFile(setup.data, recipe.kind, size, name, setup.budget, setup.seed, paths, trained, fractions)
 
 
 @dataclass(frozen=True)
@@ -113,24 +117,24 @@ def stage_folder(folder: Path, name: str) -> Path:
 
 
 def unfinished(
-    setup: RunSetup, plan: StagePlan, title: Callable[[str], str], begin: Callable[[RunSetup, str], None]
+    setup: RunSetup, stage_file: StageFile, title: Callable[[str], str], begin: Callable[[RunSetup, str], None]
 ) -> Iterator[StageRun]:
     """The stages to train before the run itself, those that are finished left out.
 
     title: (name) -> of the kind of model.
     begin: (setup of the stage, name).
     """
-    for number, name in enumerate(plan.trained, 1):
+    for number, name in enumerate(stage_file.trained, 1):
         folder = stage_folder(setup.folder, name)
         if any_process(is_finished(folder)):
             continue
         if is_first():
             link_pictures(setup.folder, folder)
         barrier()
-        budget = None if plan.budget is None else plan.budget * plan.shares.get(name, 0.0)
+        budget = None if stage_file.budget is None else stage_file.budget * stage_file.fractions.get(name, 0.0)
         began = setup.began if number == 1 else time.monotonic()
-        own = replace(setup, folder=folder, budget=budget, began=began, seed=plan.seed)
-        where = f"stage {number} of {len(plan.trained) + 1}, {title(name)}"
+        own = replace(setup, folder=folder, budget=budget, began=began, seed=stage_file.seed)
+        where = f"stage {number} of {len(stage_file.trained) + 1}, {title(name)}"
 
         def begin_stage(stage_setup: RunSetup, stage: str = name) -> None:
             begin(stage_setup, stage)
@@ -171,21 +175,21 @@ def seconds_used(folder: Path) -> float:
     return 0.0 if facts is None else float(facts.get("seconds", 0.0))
 
 
-def stage_models(folder: Path, plan: StagePlan, device: str) -> dict[str, Any]:
+def stage_models(folder: Path, stage_file: StageFile, device: str) -> dict[str, Any]:
     """The models of all stages, by name, in float32."""
-    kinds = training(plan.kind).stages
-    paths = {name: Path(path) for name, path in plan.given.items()}
-    paths |= {name: stage_folder(folder, name) for name in plan.trained}
+    kinds = training(stage_file.kind).stages
+    paths = {name: Path(path) for name, path in stage_file.given.items()}
+    paths |= {name: stage_folder(folder, name) for name in stage_file.trained}
     return {name: load_kind(path, kinds[name], device, torch.float32) for name, path in paths.items()}
 
 
-def stage_notes(folder: Path, plan: StagePlan) -> dict[str, Any]:
+def stage_notes(folder: Path, stage_file: StageFile) -> dict[str, Any]:
     """What the model file tells of the stages: seconds of training, pictures seen and where a given one came from."""
     notes: dict[str, Any] = {}
-    for name in plan.trained:
+    for name in stage_file.trained:
         own = notes_of(find_model(stage_folder(folder, name)))
         notes[name] = {key: own[key] for key in ("images_seen", "seconds") if key in own}
-    for name, path in plan.given.items():
+    for name, path in stage_file.given.items():
         own = notes_of(find_model(Path(path)))
         notes[name] = {key: own[key] for key in ("name", "images_seen", "seconds") if key in own}
     return notes

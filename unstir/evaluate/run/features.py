@@ -18,7 +18,7 @@ from unstir.evaluate.run.cache import ArrayCache
 from unstir.evaluate.run.progress import StartStage, no_progress
 from unstir.evaluate.statistics.arrays import Embeddings
 from unstir.models.clip import Clip
-from unstir.models.pixels import resized, to_model
+from unstir.models.pixels import resized, to_model, with_channels
 from unstir.text.tokenizer import TooLong
 
 _BATCH = 32  # the fastest on a CPU
@@ -91,11 +91,7 @@ def fit_to_clip(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
     Where the network has no alpha channel they are laid on white; where only the network has one, they are opaque.
     """
-    if x.shape[1] == 4 and shape[0] == 3:
-        x = x[:, :3] + 1 - x[:, 3:]
-    elif x.shape[1] == 3 and shape[0] == 4:
-        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-    return resized(x, shape[1])
+    return resized(with_channels(x, shape[0]), shape[1])
 
 
 def scaled_features(embeddings: Embeddings) -> Embeddings:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unstir.data.pictures import Pictures
 from unstir.evaluate.metrics.likelihood import BitsPerDim
@@ -29,6 +30,7 @@ class EvaluatedModel:
     request: what decides what its pictures look like, besides prompt and seed.
     check: raises UserError for prompts that are too long for it, before anything is drawn.
     bits_per_dim: for its likelihood, where that is wanted.
+    reconstruct: one picture (1, H, W, C) -> the same encoded and decoded, where it has an autoencoder.
     """
 
     name: str
@@ -36,6 +38,7 @@ class EvaluatedModel:
     request: Mapping[str, object]
     check: Callable[[Sequence[str]], None] | None = None
     bits_per_dim: BitsPerDim | None = None
+    reconstruct: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
