@@ -76,7 +76,7 @@ def picture_from(picture: Any, shape: tuple[int, int, int]) -> torch.Tensor:
         return read_picture(Path(picture), shape)
     channels, side, _ = shape
     mode = "RGBA" if picture.has_transparency_data else "RGB"
-    return torch.from_numpy(np.ascontiguousarray(fit(picture.convert(mode), side, channels))[None])
+    return torch.from_numpy(np.array(fit(picture.convert(mode), side, channels))[None])
 
 
 def read_picture(path: Path, shape: tuple[int, int, int]) -> torch.Tensor:
@@ -89,7 +89,7 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> torch.Tensor:
             pixels = fit(image.convert(mode), side, channels)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not a picture that can be read ({error})") from None
-    return torch.from_numpy(np.ascontiguousarray(pixels)[None])
+    return torch.from_numpy(np.array(pixels)[None])
 
 
 def path_between(
