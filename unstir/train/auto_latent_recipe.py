@@ -12,6 +12,7 @@ from unstir.models.quantise import CodebookConfig, FsqConfig
 from unstir.nn.autoencoder import ConvNetConfig
 from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
+from unstir.settings import DiffusionSettings
 from unstir.train.auto_recipe import (
     LENGTH,
     SIZES,
@@ -27,6 +28,9 @@ from unstir.train.recipe import Recipe
 
 AUTOENCODER_FRACTION = 0.35
 """The fraction of the budget for the autoencoder of a latent diffusion model."""
+
+LATENT_GUIDANCE = 2.0
+"""Of digits, 3.0 drew 46 % of the ways in which they are written, 2.0 66 %, all of them legible (2026-11-21)."""
 
 WIDTHS: dict[SizeName, int] = {"s": 32, "m": 64, "l": 128}
 """Of the finest scale of an autoencoder."""
@@ -132,6 +136,7 @@ def latent_recipe(pictures: Pictures, size: SizeName) -> Recipe:
             **validation_settings(pictures),
         ),
         prompts=tuple(sample_prompts(pictures)),
+        settings=DiffusionSettings(guidance_scale=LATENT_GUIDANCE),
         stages={"autoencoder": first},
         fractions={"autoencoder": AUTOENCODER_FRACTION},
     )

@@ -88,9 +88,9 @@ def begin_estimated(
     run_file = _run_file(setup, recipe, model, pictures)
     run_file = replace(run_file, notes={**run_file.notes, **(notes or {})}, started=bool(models))
     run_file, rate = with_estimated_images(setup, run_file, trained, pictures)
-    text = getattr(model.config, "text", None)
-    if isinstance(model, Diffusion) and getattr(text, "length", 0) > LONG_CAPTION:
-        setup.reporter.say(f"note: the longest caption has {text.length} tokens; long captions slow the model down")
+    length = getattr(getattr(model.config, "text", None), "length", 0)
+    if isinstance(model, Diffusion) and length > LONG_CAPTION:
+        setup.reporter.say(f"note: the longest caption has {length} tokens; long captions slow the model down")
     channels, side, _ = recipe.shape
     setup.reporter.say(
         f"chosen: {paradigm(recipe.kind).title}, {side}×{side} pixels, "
