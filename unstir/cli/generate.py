@@ -103,12 +103,12 @@ def _draw(
     pictures = []
     with bar("drawing", len(requests)) as progress:
         for i, request in enumerate(requests):
-            frames: list[tuple[Any, Any, float | None]] = []
+            frames: list[tuple[Any | None, Any, float | None]] = []
             scores: list[float] = []
             for frame in draw(loaded, [request], scorer):
                 if trace:
                     state = frame.state
-                    frames.append((frame.picture[0] if state is None else state[0], frame.picture[0], frame.t))
+                    frames.append((None if state is None else state[0], frame.picture[0], frame.t))
                 if score:
                     scores.append(score(frame.picture))
                 progress(i + (frame.i + 1) / frame.total, f"picture {i + 1} of {len(requests)}")
@@ -211,15 +211,20 @@ def _write_sheet(out: Path, requests: list[Request], pictures: "list[NDArray[np.
     print(path)
 
 
-def _write_trace(path: Path, frames: list[tuple[Any, Any, float | None]], scores: list[float] | None) -> None:
+def _write_trace(path: Path, frames: list[tuple[Any | None, Any, float | None]], scores: list[float] | None) -> None:
+    """Write the film strip and the animation. frames: (state or None, picture, t or None) of each step."""
     from unstir.image.filmstrip import animate, film_strip, trace_frames
     from unstir.image.png import save_png
 
     strip, moving = path.with_name(f"{path.stem}-trace.png"), path.with_name(f"{path.stem}-trace.webp")
-    pairs = [(state, picture) for state, picture, _ in frames]
+    pairs = [(picture if state is None else state, picture) for state, picture, _ in frames]
     times = [t for *_, t in frames if t is not None]
     scale = max(1, 96 // pairs[0][0].shape[0])
     shown = times if len(times) == len(frames) else None
-    save_png(strip, film_strip(pairs, scale=scale, values=scores, value_label="CLIP", times=shown))
-    animate(moving, trace_frames(pairs), scale=2 * scale)
+    rows: tuple[str, ...] = ("x_t", "x0") if shown else ("state", "picture")
+    if all(state is None for state, *_ in frames):
+        rows = ("picture",)
+    save_png(strip, film_strip(pairs, scale=scale, values=scores, value_label="CLIP", times=shown, rows=rows))
+    moves = trace_frames(pairs) if len(rows) > 1 else [picture for _, picture in pairs]
+    animate(moving, moves, scale=2 * scale)
     print(strip, moving, sep="\n")

@@ -30,6 +30,7 @@ def film_strip(
     values: Sequence[float] | None = None,
     value_label: str = "",
     times: Sequence[float] | None = None,
+    rows: tuple[str, ...] = ("x_t", "x0"),
 ) -> Pixels:
     """Draw the steps of a sampler from left to right: x_t above, the predicted x0 below.
 
@@ -40,6 +41,7 @@ def film_strip(
         not finite leaves a gap in the curve.
     value_label: what `values` are.
     times: the t of each step, written under its column as "t = 0.75".
+    rows: what the two rows are called; only one name: only the second of each pair is drawn.
 
     More than 16 steps are drawn in several bands of equal length.
     Returns uint8 (H, W, 3).
@@ -55,14 +57,15 @@ def film_strip(
     ticks = [] if values is None else [value_label, _tick(low), _tick(high)]
     length = math.ceil(len(frames) / math.ceil(len(frames) / _COLUMNS))
     pictures = [picture for frame in frames for picture in frame]
-    grid = Grid.fitting(pictures, length, captions, ["x_t", "x0", *ticks], scale)
+    grid = Grid.fitting(pictures, length, captions, [*rows, *ticks], scale)
     bands: list[Pixels] = []
     for start in range(0, len(frames), length):
         steps = slice(start, start + length)
         if bands:
             bands.append(np.full((2 * grid.font_size, grid.width, 3), 255, np.uint8))
-        bands.append(grid.draw([xt for xt, _ in frames[steps]], None, ["x_t"], "checker"))
-        bands.append(grid.draw([x0 for _, x0 in frames[steps]], captions[steps], ["x0"], "checker"))
+        if len(rows) > 1:
+            bands.append(grid.draw([xt for xt, _ in frames[steps]], None, [rows[0]], "checker"))
+        bands.append(grid.draw([x0 for _, x0 in frames[steps]], captions[steps], [rows[-1]], "checker"))
         if values is not None:
             bands.append(_curve(grid, values[steps], low, high, value_label))
     return np.concatenate(bands)
