@@ -160,9 +160,6 @@ class UnclipSettings(DiffusionSettings):
 class CascadeSettings(DiffusionSettings):
     """Of a model that draws a small picture first and enlarges it in stages."""
 
-    threshold: float = setting(
-        0.99, "Percentile of dynamic thresholding, 0 to 1; 1 clips pixels plainly.", above=0, most=1
-    )
     enlarging_steps: int = setting(
         12, "Denoising steps of every stage that enlarges.", option="enlarging-steps", least=1, most=10_000
     )

@@ -18,6 +18,7 @@ from unstir.nn.embedding_condition import EmbeddingConfig
 from unstir.nn.frozen_text import FrozenTextConfig
 from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
+from unstir.settings import CascadeSettings
 from unstir.train.auto_clip_recipe import clip_recipe_for
 from unstir.train.auto_latent_recipe import autoencoder_recipe
 from unstir.train.auto_recipe import (
@@ -163,9 +164,15 @@ def cascade_recipe(pictures: Pictures, size: SizeName) -> Recipe:
             **validation_settings(pictures),
         ),
         prompts=tuple(sample_prompts(pictures)),
+        settings=CascadeSettings(guidance_scale=CASCADE_GUIDANCE),
         stages={"clip": first},
         fractions={"clip": CLIP_FRACTION},
     )
+
+
+CASCADE_GUIDANCE = 1.5
+"""Every stage is guided, so less is needed. Of digits, 1.5 drew 83 % of the ways in which they are written and 3.0,
+with dynamic thresholding, 9 % (2026-11-21)."""
 
 
 def _stage_network(side: int, channels: int, size: SizeName, first: bool) -> UNetConfig:
