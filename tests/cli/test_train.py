@@ -135,7 +135,7 @@ def test_what_cannot_be_fine_tuned(refused, photos, finished, tmp_path, monkeypa
     train = ("train", photos, "--run", tmp_path / "r", "--from")
     assert "there is no model" in refused(*train, tmp_path / "nothing")
     assert "omit --size" in refused(*train, finished, "--size", "s")
-    assert "omit --size and --kind" in refused(*train, finished, "--clip")
+    assert "omit --size and --kind" in refused(*train, finished, "--kind", "clip")
     assert "the networks or the text encoders differ" in refused(*train, finished, "--recipe", "wide")
     assert "trains a model that draws no pictures" in refused(*train, finished, "--recipe", "clip")
     folder = tmp_path / "wordy"

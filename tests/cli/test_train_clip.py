@@ -69,7 +69,7 @@ def test_a_recipe(call, photos, tmp_path):
 
 def test_from_a_folder_to_a_search(call, photos, tmp_path):
     run = tmp_path / "r"
-    code, _, said = call("train", photos, "--clip", "--budget", "4s", "--run", run)
+    code, _, said = call("train", photos, "--kind", "clip", "--budget", "4s", "--run", run)
     assert code == 0, said
     assert "40 of 41 captioned pictures can be used" in said
     assert "chosen: a CLIP, 32×32 pixels, without transparency, 0." in said
@@ -127,8 +127,8 @@ def test_warnings_are_shown_once(call, photos, tmp_path, monkeypatch):
 
 def test_refusals(refused, photos, tmp_path):
     run = tmp_path / "r"
-    assert "a CLIP has the sizes s and m" in refused("train", photos, "--clip", "--size", "l", "--run", run)
-    assert "omit" in refused("train", photos, "--clip", "--recipe", "tiny", "--run", run)
+    assert "a CLIP has the sizes s and m" in refused("train", photos, "--kind", "clip", "--size", "l", "--run", run)
+    assert "omit" in refused("train", photos, "--kind", "clip", "--recipe", "tiny", "--run", run)
     assert not run.exists()
 
 

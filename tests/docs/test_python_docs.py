@@ -46,7 +46,7 @@ def sixteen_pictures(folder):
 def test_the_code_of_the_page_runs(tmp_path):
     sixteen_pictures(tmp_path / "pictures")
     blocks = re.findall(r"(?ms)^```python\n(.*?)^```", PAGE)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     said = run("\n".join(blocks), tmp_path)
     assert "steps must be 1 to 10000, got 0" in said
     assert "4 of 4 at" in said

@@ -152,7 +152,7 @@ def test_eight_pictures_are_learned_with_any_bottleneck():
         made = torch.from_numpy(model.decode(model.encode(x)))
         real = to_model(x)
         error, of_mean = (to_model(made) - real).abs().mean(), (real.mean(0) - real).abs().mean()
-        assert error < 0.5 * of_mean, bottleneck
+        assert error < 0.7 * of_mean, bottleneck
 
 
 def test_tiles_of_a_local_map_are_the_whole():

@@ -101,22 +101,18 @@ def train(
     eval_clip = eval_clip and resolve_default(eval_clip, DEFAULT_CLIP)
     with joined_processes(chosen) as own:
         setup = RunSetup(data, run, own, None if recipe else seconds, began, seed, Console())
-        command = _command(data, run, choice)
+        command = ["unstir", "train", data, "--run", str(run)]
         for stage in choice.stages(setup):
             say(stage.title)
-            if not carry_on(stage.setup, stage.begin, command, tensorboard, last=False):
+            if not carry_on(stage.setup, stage.begin, _command(command, choice), tensorboard, last=False):
                 return
             setup = replace(setup, began=time.monotonic())
         carry_on(setup, choice.begin, command, tensorboard, eval_clip)
 
 
-def _command(data: str, run: Path, choice: "Choice") -> list[str]:
-    """The command that resumes a run; one that has only begun its stages must be told the same kind again."""
-    command = ["unstir", "train", data, "--run", str(run)]
+def _command(command: list[str], choice: "Choice") -> list[str]:
+    """The command that resumes a run in one of its earlier stages: it must be told the same kind or recipe again."""
     if choice.recipe is not None:
         return [*command, "--recipe", choice.recipe[0]]
-    if choice.kind is not None:
-        command += ["--kind", choice.kind]
-    for name, path in choice.given.items():
-        command += [f"--{name}", str(path)]
-    return command
+    given = [part for name, path in choice.given.items() for part in (f"--{name}", str(path))]
+    return [*command, "--kind", choice.trained_kind, *given]
