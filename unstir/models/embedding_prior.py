@@ -22,6 +22,9 @@ from unstir.nn.embedding_condition import EmbeddingDenoiser
 PRIOR = 3
 """Stream of the noise: that of the prior has nothing in common with that of the pictures."""
 
+SMALLEST_STD = 0.02
+"""Deviations of principal components are not taken to be smaller than this, relative to the largest."""
+
 LARGEST = 6.0
 """Of the standardised embeddings, either way; predictions are clipped to it."""
 
@@ -40,10 +43,12 @@ class PriorConfig:
 class EmbeddingPrior(nn.Module):
     """A ridge regression, and a diffusion model on embeddings that starts from it.
 
-    Embeddings of pictures are standardised for each dimension: unit vectors of many dimensions have components so small
-    that unit noise would drown them.
+    Embeddings of pictures are standardised along their principal components. Most of their variance tells the things
+    apart that prompts name, and little tells pictures of one prompt apart; standardised by dimension only, the little
+    is drowned by the noise, and the drawn embeddings of a prompt are all alike (docs/log.md, 2026-11-21).
     width: of the embeddings of texts and pictures.
-    mean, std: (width,), of the embeddings of training pictures.
+    mean: (width,), of the embeddings of training pictures.  basis: (width, width), their principal components.
+    std: (width,), their deviations along these, at least SMALLEST_STD of the largest.
     ridge: (width + 1, width), from texts (with a constant 1) to standardised embeddings of pictures.
     Source: Ramesh et al. 2022, section 2.2, which predicts the embedding itself; Razzhigaev et al. 2023 (Kandinsky) for
     the linear map.
@@ -51,6 +56,7 @@ class EmbeddingPrior(nn.Module):
 
     mean: Tensor
     std: Tensor
+    basis: Tensor
     ridge: Tensor
 
     def __init__(self, config: PriorConfig, width: int) -> None:
@@ -61,6 +67,7 @@ class EmbeddingPrior(nn.Module):
         self.times = LogitNormal(0.0, 1.2)
         self.register_buffer("mean", torch.zeros(width, device="cpu"))
         self.register_buffer("std", torch.ones(width, device="cpu"))
+        self.register_buffer("basis", torch.zeros(width, width, device="cpu"))
         self.register_buffer("ridge", torch.zeros(width + 1, width, device="cpu"))
 
     # Ridge regression
@@ -73,22 +80,26 @@ class EmbeddingPrior(nn.Module):
         weight: of the squared norm of the map, relative to N.
         """
         z, t = pictures.double(), texts.double()
+        centred = z - z.mean(0)
+        variances, basis = torch.linalg.eigh(centred.T @ centred / max(len(z) - 1, 1))
+        std = variances.clamp(min=0).sqrt()
+        std = std.clamp(min=max(SMALLEST_STD * std.max().item(), 1e-6))
         self.mean.copy_(z.mean(0))
-        self.std.copy_(z.std(0).clamp(min=1e-6))
-        target = (z - z.mean(0)) / z.std(0).clamp(min=1e-6)
-        self.ridge.copy_(ridge_regression(t, target, weight))
+        self.std.copy_(std)
+        self.basis.copy_(basis)
+        self.ridge.copy_(ridge_regression(t, centred @ basis / std, weight))
 
     def linear(self, texts: Tensor) -> Tensor:
         """The ridge regression's standardised embeddings of texts. texts: (B, width).  Returns (B, width)."""
         return with_constant(texts) @ self.ridge.to(texts.dtype)
 
     def standardised(self, z: Tensor) -> Tensor:
-        """Embeddings of pictures with mean 0 and deviation 1 in every dimension."""
-        return (z - self.mean.to(z.dtype)) / self.std.to(z.dtype)
+        """Embeddings of pictures with mean 0 and deviation 1 along every principal component."""
+        return (z - self.mean.to(z.dtype)) @ self.basis.to(z.dtype) / self.std.to(z.dtype)
 
     def unit(self, z: Tensor) -> Tensor:
         """The inverse of `standardised`, as unit vectors."""
-        return F.normalize(z * self.std.to(z.dtype) + self.mean.to(z.dtype), dim=-1)
+        return F.normalize((z * self.std.to(z.dtype)) @ self.basis.to(z.dtype).T + self.mean.to(z.dtype), dim=-1)
 
     # Diffusion
 

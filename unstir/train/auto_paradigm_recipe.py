@@ -18,7 +18,7 @@ from unstir.nn.embedding_condition import EmbeddingConfig
 from unstir.nn.frozen_text import FrozenTextConfig
 from unstir.nn.text import TextConfig
 from unstir.nn.unet import UNetConfig
-from unstir.settings import CascadeSettings
+from unstir.settings import CascadeSettings, UnclipSettings
 from unstir.train.auto_clip_recipe import clip_recipe_for
 from unstir.train.auto_latent_recipe import autoencoder_recipe
 from unstir.train.auto_recipe import (
@@ -116,6 +116,10 @@ def _code_recipe(pictures: Pictures, size: SizeName, kind: type[CodeModelConfig]
     )
 
 
+UNCLIP_GUIDANCE = 2.0
+"""Of the decoder. It has little to gain: of digits, coverage falls from 0.91 at 1 to 0.87 at 2 (2026-11-21)."""
+
+
 def unclip_recipe(pictures: Pictures, size: SizeName) -> Recipe:
     """A recipe for an unCLIP model and its CLIP."""
     side, channels = pictures.pixels.shape[1], pictures.pixels.shape[3]
@@ -138,6 +142,7 @@ def unclip_recipe(pictures: Pictures, size: SizeName) -> Recipe:
             **validation_settings(pictures),
         ),
         prompts=tuple(sample_prompts(pictures)),
+        settings=UnclipSettings(guidance_scale=UNCLIP_GUIDANCE),
         stages={"clip": first},
         fractions={"clip": CLIP_FRACTION},
     )
