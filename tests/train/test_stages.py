@@ -160,6 +160,7 @@ def test_a_stage_can_be_given(trained, pictures, tmp_path):
         unstir.train(pictures, tmp_path / "t", recipe=RECIPES["latent"](), stages={"clip": given})
     with pytest.raises(UserError, match="can be given: none"):
         unstir.train(pictures, tmp_path / "u", recipe=RECIPES["vae"](), stages={"clip": given})
+    assert not any((tmp_path / name).exists() for name in "stu")  # refused before anything is written
 
 
 def test_stopped_in_a_stage_and_continued_with_another_request(pictures, tmp_path):
@@ -170,8 +171,10 @@ def test_stopped_in_a_stage_and_continued_with_another_request(pictures, tmp_pat
     assert not (tmp_path / "r" / "run.json").exists()
     with pytest.raises(UserError, match="begun with another kind"):
         unstir.train(pictures, tmp_path / "r", recipe=RECIPES["vqvae"]())
-    unstir.train(pictures, tmp_path / "r", recipe=RECIPES["latent"]())
+    unstir.train(pictures, tmp_path / "r", recipe=RECIPES["latent"](), seed=5)  # ignored, as in every run that resumes
     assert (tmp_path / "r" / "model.safetensors").exists()
+    for folder in (tmp_path / "r", tmp_path / "r" / "stages" / "autoencoder"):
+        assert json.loads((folder / "run.json").read_text())["train"]["seed"] == 0
 
 
 @pytest.mark.parametrize("kind", [kind for kind in RECIPES if kind != "autoencoder"])
@@ -185,5 +188,6 @@ def test_every_kind_is_drawn_evaluated_and_explored(trained, pictures, tmp_path,
     frames = list(model.steps("a red disc", seed=1))
     assert frames[-1].picture[0].tobytes() == one.tobytes()
     report = unstir.evaluate(run, pictures, out=tmp_path / "report", n=8, features="raw", clip=None)
-    assert report
+    titles = [table["title"] for table in report["tables"]]
+    assert ("Reconstruction" in titles) == (kind in ("latent", "vqvae", "maskgit"))
     assert (tmp_path / "report" / "report.html").exists()

@@ -11,7 +11,7 @@ Map = Callable[[Tensor], Tensor]
 def tiled(change: Map, x: Tensor, tile: int, overlap: int, ratio: float) -> Tensor:
     """Apply a map to overlapping tiles of x and blend the results where they overlap.
 
-    Where `change` looks no further than half the overlap, the result is that of the whole.
+    At the edge of a tile `change` lacks its surroundings; there its result weighs least.
     change: (B, C, h, w) -> (B, D, h·ratio, w·ratio), for any h and w up to `tile`.
     x: (B, C, H, W).
     tile: side of a tile, in positions of x.

@@ -48,12 +48,14 @@ class UnclipBatch(NamedTuple):
     x0: (B, C, S, S) pictures.
     ids: (B, width), CLIP's embeddings of the pictures, rows of zeros where the conditioning is dropped.
     texts: (B, width), CLIP's embeddings of the captions; likewise.
+    pictures: (B, width), CLIP's embeddings of all the pictures.
     layout: None.
     """
 
     x0: Tensor
     ids: Tensor
     texts: Tensor
+    pictures: Tensor
     layout: None = None
 
 
@@ -84,7 +86,8 @@ class Unclip(Diffusion):
         """uint8 (B, H, W, C), straight alpha, and B captions; of "" both conditionings are dropped."""
         x0 = to_model(pixels.to(self.device))
         given = torch.tensor([[caption != ""] for caption in captions], device=self.device)
-        return UnclipBatch(x0, self.embed_pictures(x0) * given, self._embed_texts(captions) * given)
+        z = self.embed_pictures(x0)
+        return UnclipBatch(x0, z * given, self._embed_texts(captions) * given, z)
 
     @torch.no_grad()
     def embed_pictures(self, x0: Tensor) -> Tensor:
@@ -101,9 +104,7 @@ class Unclip(Diffusion):
 
         The prior learns without texts where they are dropped, but always towards the true embedding.
         """
-        known = (batch.ids != 0).any(1, keepdim=True)
-        z = torch.where(known, batch.ids, self.embed_pictures(batch.x0))
-        yield "prior", self.prior.loss(batch.texts, z, rng)
+        yield "prior", self.prior.loss(batch.texts, batch.pictures, rng)
         yield from super().losses(Batch(batch.x0, batch.ids), rng)
 
     # Words

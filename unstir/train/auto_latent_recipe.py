@@ -22,7 +22,7 @@ from unstir.train.auto_recipe import (
     validation_settings,
 )
 from unstir.train.autoencoder_training import options
-from unstir.train.config import PartConfig, TrainConfig
+from unstir.train.config import TrainConfig
 from unstir.train.kinds import SizeName
 from unstir.train.recipe import Recipe
 
@@ -72,21 +72,10 @@ def autoencoder_recipe(
             muon_lr=0.01,
             adamw_lr=1e-3,
             caption_dropout=0.0,
-            parts=(),
             **validation_settings(pictures),
         ),
         options=options(AutoencoderLossConfig()),
     )
-
-
-def with_critic(recipe: Recipe, weight: float, start: int) -> Recipe:
-    """The recipe of an autoencoder with a patch critic.
-
-    weight, start: as `critic` and `critic_from` of `AutoencoderLossConfig`.
-    """
-    loss = AutoencoderLossConfig(**{**recipe.options, "critic": weight, "critic_from": start})
-    part = PartConfig("critic", optimiser="adamw", adamw_lr=2e-4, betas=(0.5, 0.9), ema=0.0)
-    return replace(recipe, options=options(loss), train=replace(recipe.train, parts=(part,)))
 
 
 def choose_latent_size(size: SizeName | None, budget: float, on_gpu: bool) -> SizeName:

@@ -1,6 +1,5 @@
 """Training an autoencoder: its beginning, its validation metrics and its preview."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,7 @@ from unstir.models.pixels import on_white
 from unstir.models.quantise import code_use
 from unstir.train.kinds import Preview
 from unstir.train.run_folder import PERCEPTUAL
-from unstir.weights.model_file import find_model, load_clip
+from unstir.weights.model_file import load_clip
 
 SHOWN = 16
 """Pictures in the preview."""
@@ -35,12 +34,6 @@ def begin_autoencoder(
     perceptual = Perceptual(load_clip(folder / PERCEPTUAL, device).vision) if config.perceptual else None
     model: Any = build(description)
     return AutoencoderTrainer(model, config, perceptual)
-
-
-def keep_clip(folder: Path, clip: Path) -> None:
-    """Copy the CLIP of the perceptual distance into the run folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(find_model(clip), folder / PERCEPTUAL)
 
 
 def options(config: AutoencoderLossConfig) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from unstir.train.samples import save_preview
 from unstir.train.stages import (
     StageFile,
     StageRun,
+    check_given,
     new_stage_file,
     read_stage_file,
     seconds_used,
@@ -69,6 +70,7 @@ class Choice:
         in_stages = self.start is None and training(self.trained_kind).stages
         if any_process(run_folder.exists(setup.folder)) or not (in_stages or self.given):
             return
+        check_given(self.trained_kind, self.given)
         if is_first():
             _check_free(setup.folder)
         recipe = self._planned(setup)
@@ -89,20 +91,24 @@ class Choice:
         yield from unfinished(setup, stage_file, title, begin)
 
     def _planned(self, setup: RunSetup) -> Recipe:
-        """The recipe of the whole run, after its pictures were packed and its stage_file written."""
+        """The recipe of the whole run, after its pictures were packed and stages.json written.
+
+        A run that was begun before keeps its budget, seed and size; the options of this command are ignored.
+        """
+        found = read_stage_file(setup.folder)
+        if found is not None:
+            setup = replace(setup, budget=found.budget, seed=found.seed)
+        size: SizeName | None = None
         if self.recipe is not None:
             name, recipe = self.recipe
-            size = None
             recipe = recipe.with_train(seed=setup.seed)
             read_pictures(setup, lambda: read_for_recipe(setup, recipe))
         else:
-            name, size = "", self.size
-            before = read_stage_file(setup.folder)
-            budget = setup.budget if before is None else before.budget
-            recipe, _, _ = beginnings.automatic_recipe(replace(setup, budget=budget), self.trained_kind, self.size)
+            name = ""
+            wanted = self.size if found is None else found.size
+            recipe, _, size = beginnings.automatic_recipe(setup, self.trained_kind, wanted)
         asked = new_stage_file(setup, recipe, name, size, self.given)
         if is_first():
-            found = read_stage_file(setup.folder)
             if found is None:
                 asked.write(setup.folder)
             elif not found.same_request(asked):
@@ -127,18 +133,19 @@ class Choice:
         elif self.start is not None:
             beginnings.begin_fine_tuning(setup, self.start)
         else:
-            beginnings.begin_automatic(setup, self.kind or "diffusion", self.size, models, notes)
+            size = self.size if stage_file is None else stage_file.size
+            beginnings.begin_automatic(setup, self.kind or "diffusion", size, models, notes)
 
 
 def _after_stages(setup: RunSetup, stage_file: StageFile) -> RunSetup:
     """The setup of the run itself: the budget is what its stages have left, and begins when they end."""
+    setup = replace(setup, seed=stage_file.seed)
     if stage_file.budget is None:
         return setup
     used = sum(seconds_used(stage_folder(setup.folder, name)) for name in stage_file.trained)
-    least = (
-        stage_file.budget * (1 - sum(stage_file.fractions.values())) / 2
-    )  # stages that ran over do not take all of it
-    return replace(setup, budget=max(stage_file.budget - used, least), seed=stage_file.seed)
+    # Stages that ran over do not take all of it.
+    least = stage_file.budget * (1 - sum(stage_file.fractions.values())) / 2
+    return replace(setup, budget=max(stage_file.budget - used, least))
 
 
 def open_or_begin(setup: RunSetup, begin: Callable[[RunSetup], None]) -> tuple[Run[Any], RunFile]:

@@ -20,7 +20,7 @@ from unstir.errors import UserError
 from unstir.files import write_atomic
 from unstir.train import checkpoint, run_folder
 from unstir.train.distributed import any_process, barrier, is_first
-from unstir.train.kinds import training
+from unstir.train.kinds import SizeName, training
 from unstir.train.recipe import Recipe
 from unstir.train.run_file import read_run_file
 from unstir.train.run_setup import RunSetup
@@ -34,7 +34,7 @@ class StageFile:
 
     data: as it was typed.
     kind: of the model that the run trains in the end.
-    size: of the networks, or None.
+    size: of the networks; None where a recipe says it.
     recipe: its name, or "".
     budget: seconds for all stages, or None.
     seed: of the training configurations.
@@ -45,7 +45,7 @@ class StageFile:
 
     data: str
     kind: str
-    size: str | None
+    size: SizeName | None
     recipe: str
     budget: float | None
     seed: int
@@ -76,22 +76,29 @@ def read_stage_file(folder: Path) -> StageFile | None:
         raise UserError(f"{path} is damaged ({error}); begin the run anew in another folder") from None
 
 
+def check_given(kind: str, given: Mapping[str, Path]) -> None:
+    """Raise UserError where a kind of model is not built on a given model, before anything is read or written.
+
+    given: paths, by the name of the stage.
+    """
+    known = training(kind).stages
+    for stage, path in given.items():
+        if stage not in known:
+            has = ", ".join(f"--{one}" for one in known) or "none"
+            raise UserError(f"{kind} is not built on a model --{stage}; those that can be given: {has}")
+        load_kind(path, known[stage])
+
+
 def new_stage_file(
-    setup: RunSetup, recipe: Recipe, name: str, size: str | None, given: Mapping[str, Path]
+    setup: RunSetup, recipe: Recipe, name: str, size: SizeName | None, given: Mapping[str, Path]
 ) -> StageFile:
     """The contents of stages.json of a new run.
 
     name: of the recipe, or "" for an automatic one.
-    given: models that were trained before; UserError where the recipe has no such stage, or a model is of another kind.
+    given: models that were trained before.
     """
-    known = training(recipe.kind).stages
-    for stage, path in given.items():
-        if stage not in known:
-            has = ", ".join(f"--{one}" for one in known) or "none"
-            raise UserError(f"{recipe.kind} is not built on a model --{stage}; those that can be given: {has}")
-        load_kind(path, known[stage])
     trained = tuple(stage for stage in recipe.stages if stage not in given)
-    fractions = {stage: share for stage, share in recipe.fractions.items() if stage in trained}
+    fractions = {stage: part for stage, part in recipe.fractions.items() if stage in trained}
     paths = {stage: str(path) for stage, path in given.items()}
     return StageFile(setup.data, recipe.kind, size, name, setup.budget, setup.seed, paths, trained, fractions)
 

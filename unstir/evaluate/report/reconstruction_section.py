@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unstir.evaluate.metrics.frechet_distance import frechet_distance
-from unstir.evaluate.metrics.reconstruction import psnr, ssim
+from unstir.evaluate.metrics.reconstruction import alpha_error, psnr, ssim
 from unstir.evaluate.report.document import Row, Section, Table, row_of
 from unstir.evaluate.run.features import ClipFeatures, pixel_features, scaled_features
 from unstir.evaluate.run.inputs import Inputs
@@ -46,7 +46,7 @@ def reconstruction_section(
         "structural similarity over white": np.array([ssim(a, b) for a, b in zip(before, after, strict=True)]),
     }
     if real.shape[-1] == 4:
-        values["mean error of alpha"] = np.abs(real[..., 3].astype(float) - decoded[..., 3]).mean((1, 2)) / 255
+        values["mean error of alpha"] = alpha_error(real, decoded)
     found = [
         row_of(name, bootstrap_interval(lambda x: float(x.mean()), [value], seed=inputs.seed))
         for name, value in values.items()
