@@ -68,7 +68,7 @@ def test_every_size_is_a_part(model):
     found["8 px"].backward()
     with_gradient = [i for i, stage in enumerate(model.stages) if any(p.grad is not None for p in stage.parameters())]
     assert with_gradient == [1]
-    assert all(p.grad is None for p in model.clip.parameters())
+    assert all(p.grad is None for p in model.encoder.parameters())
     model.zero_grad()
 
 
@@ -89,7 +89,7 @@ def test_a_new_stage_begins_with_the_smaller_picture():
     config = config_of(tokenizer)
     model = Cascade(config, tokenizer)
     initialise(model, 0)
-    clip = Clip(config.clip, tokenizer)
+    clip = Clip(config.encoder, tokenizer)
     initialise(clip, 0)
     model.adopt(clip)
     assert isinstance(model.stages[1], Stage)
@@ -113,8 +113,8 @@ def test_thresholding_twice_changes_nothing_more(model):
 
 def test_what_cannot_be(model):
     with pytest.raises(ValueError, match="cannot follow"):
-        CascadeConfig((network(4, 3), network(6, 6)), FrozenTextConfig(32, 32), model.config.clip)
+        CascadeConfig((network(4, 3), network(6, 6)), FrozenTextConfig(32, 32), model.config.encoder)
     with pytest.raises(ValueError, match="cannot follow"):
-        CascadeConfig((network(4, 3), network(8, 3)), FrozenTextConfig(32, 32), model.config.clip)
+        CascadeConfig((network(4, 3), network(8, 3)), FrozenTextConfig(32, 32), model.config.encoder)
     with pytest.raises(ValueError, match="16 pixels only"):
         model.draw(["red apple"], [1], CascadeSettings(size=32))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 import unstir
 from unstir.errors import UserError
@@ -141,8 +142,6 @@ def test_one_file_holds_all_and_tells_of_its_stages(trained, tmp_path):
     assert pictures[0].tobytes() == unstir.load(run).draw("a red disc", seed=1)[0].tobytes()
     assert notes_of(copy)["stages"]["autoencoder"]["images_seen"] == 96
     # The autoencoder is that of its stage, to the bit of what the file stores.
-    from safetensors.torch import load_file
-
     whole, stage = (load_file(folder / "model.safetensors") for folder in (run, run / "stages" / "autoencoder"))
     assert all((whole[f"codec.{name}"] == value).all() for name, value in stage.items())
 
@@ -156,11 +155,35 @@ def test_a_stage_can_be_given(trained, pictures, tmp_path):
     assert plan["trained"] == []
     with pytest.raises(UserError, match="it is an autoencoder, and a CLIP is needed"):
         unstir.train(pictures, tmp_path / "s", recipe=RECIPES["unclip"](), stages={"clip": given})
-    with pytest.raises(UserError, match="is not built on a model --clip; those that can be given: --autoencoder"):
-        unstir.train(pictures, tmp_path / "t", recipe=RECIPES["latent"](), stages={"clip": given})
+    with pytest.raises(UserError, match="it is an autoencoder, and a CLIP is needed"):
+        unstir.train(pictures, tmp_path / "v", recipe=RECIPES["latent"](), stages={"clip": given})
+    with pytest.raises(UserError, match="is not built on a model --autoencoder; those that can be given: --clip"):
+        unstir.train(pictures, tmp_path / "t", recipe=RECIPES["unclip"](), stages={"autoencoder": given})
+    with pytest.raises(UserError, match="--clip has no use where --autoencoder is given"):
+        unstir.train(pictures, tmp_path / "w", recipe=RECIPES["latent"](), stages={"clip": given, "autoencoder": given})
     with pytest.raises(UserError, match="can be given: none"):
         unstir.train(pictures, tmp_path / "u", recipe=RECIPES["vae"](), stages={"clip": given})
-    assert not any((tmp_path / name).exists() for name in "stu")  # refused before anything is written
+    assert not any((tmp_path / name).exists() for name in "stuvw")  # refused before anything is written
+
+
+def test_a_clip_gives_the_autoencoder_a_perceptual_distance(trained, pictures, tmp_path):
+    from unstir.training import Stopped
+
+    clip = tmp_path / "clip.safetensors"
+    clip.write_bytes((trained("unclip") / "stages" / "clip" / "model.safetensors").read_bytes())
+    folder, steps = tmp_path / "r", iter(range(100))
+    with pytest.raises(Stopped, match="stage 1 of 2"):
+        unstir.train(pictures, folder, recipe=RECIPES["latent"](), stages={"clip": clip}, stop=lambda: next(steps) == 3)
+    stage = folder / "stages" / "autoencoder"
+    assert json.loads((stage / "run.json").read_text())["options"]["perceptual"] > 0
+    unstir.train(pictures, folder, recipe=RECIPES["latent"](), stages={"clip": clip})
+    assert notes_of(folder)["stages"]["clip"] == {"name": "clip.safetensors"}
+    alone = tmp_path / "alone"
+    unstir.train(pictures, alone, recipe=RECIPES["latent"]().stages["autoencoder"], stages={"clip": clip})
+    without = trained("latent") / "stages" / "autoencoder"
+    found = [load_file(run / "model.safetensors") for run in (alone, stage, without)]
+    assert all((found[0][name] == value).all() for name, value in found[1].items())
+    assert any((found[2][name] != value).any() for name, value in found[1].items())
 
 
 def test_stopped_in_a_stage_and_continued_with_another_request(pictures, tmp_path):

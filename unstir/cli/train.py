@@ -26,6 +26,7 @@ def train(
     size: Literal["s", "m", "l"] | None = None,
     autoencoder: Path | None = None,
     clip: Path | None = None,
+    text_encoder: Path | None = None,
     recipe: str | None = None,
     start: Annotated[Path | None, Parameter(name="--from")] = None,
     seed: int = 0,
@@ -55,7 +56,12 @@ def train(
     autoencoder
         A trained autoencoder to build on, instead of training one: a model file or a run folder.
     clip
-        A trained CLIP to build on, instead of training one. (To train a CLIP: --kind clip.)
+        A trained CLIP: unclip and cascade are built on it instead of training one; an autoencoder, also that of
+        latent, vqvae and maskgit, is trained with a perceptual distance in its features. A model file, a run folder,
+        or "icons" for the CLIP that comes with unstir. (To train a CLIP: --kind clip.)
+    text_encoder
+        A folder with a text encoder of the library transformers (T5, BERT, ...), for a cascade, instead of training a
+        CLIP.
     recipe
         The name of a recipe, instead of the automatic choice; it sets the number of pictures.
     start
@@ -95,7 +101,11 @@ def train(
         from unstir import recipes
 
         by_recipe = recipe, recipes.named_recipe(recipe)
-    given = {"autoencoder": autoencoder, "clip": clip and resolve_default(clip, DEFAULT_CLIP)}
+    given = {
+        "autoencoder": autoencoder,
+        "clip": clip and resolve_default(clip, DEFAULT_CLIP),
+        "text-encoder": text_encoder,
+    }
     stages = {name: path for name, path in given.items() if path is not None}
     choice = Choice(by_recipe, start and resolve_default(start, DEFAULT), kind, size, stages)
     eval_clip = eval_clip and resolve_default(eval_clip, DEFAULT_CLIP)

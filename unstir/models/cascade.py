@@ -1,5 +1,6 @@
 """Imagen: a frozen text encoder, a diffusion model that draws small pictures, and stages that enlarge them."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +24,7 @@ from unstir.models.codec import PixelCodec
 from unstir.models.diffusion import SMALLEST_SIGMA
 from unstir.models.generative import Frame, NotFinite, Pixels
 from unstir.models.pixels import to_model
+from unstir.models.pretrained_text import PretrainedText, PretrainedTextConfig
 from unstir.models.process_group import process_group
 from unstir.nn.embed import LevelEmbedding
 from unstir.nn.frozen_text import FrozenTextAdapter, FrozenTextConfig
@@ -46,7 +48,7 @@ class CascadeConfig:
     networks: one for each stage, from the smallest pictures to the largest. Those after the first have twice the
         channels of a picture: the noisy picture, and the smaller one enlarged.
     text: on top of the frozen text encoder.
-    clip: whose text encoder is used; it is frozen.
+    encoder: the frozen text encoder: that of a CLIP, or a published one.
     sigma_data: standard deviation of the pictures in [-1, 1].
     t_mean, t_std: as of `DiffusionConfig`, for the first stage; the others are trained at higher signal levels.
     ValueError for networks whose sizes or channels do not follow each other.
@@ -54,7 +56,7 @@ class CascadeConfig:
 
     networks: tuple[UNetConfig, ...]
     text: FrozenTextConfig
-    clip: ClipConfig
+    encoder: ClipConfig | PretrainedTextConfig
     sigma_data: float = 0.5
     t_mean: float = 0.4
     t_std: float = 1.0
@@ -76,9 +78,19 @@ class CascadeConfig:
         side = self.networks[-1].size
         return self.networks[0].channels, side, side
 
-    def with_clip(self, clip: ClipConfig) -> "CascadeConfig":
-        """This configuration for another CLIP."""
-        return replace(self, clip=clip, text=replace(self.text, features=clip.text.width))
+    def with_encoder(self, encoder: ClipConfig | PretrainedTextConfig) -> "CascadeConfig":
+        """This configuration for another text encoder."""
+        width = encoder.text.width if isinstance(encoder, ClipConfig) else encoder.width
+        return replace(self, encoder=encoder, text=replace(self.text, features=width))
+
+    def for_tokens(self, longest: int) -> "CascadeConfig":
+        """This configuration for texts of so many tokens. ValueError where the text encoder reads fewer."""
+        if isinstance(self.encoder, ClipConfig):
+            return self  # its length is that of its positions
+        length = max(32, math.ceil(longest / 16) * 16)
+        if longest <= self.encoder.longest:
+            length = min(length, self.encoder.longest)
+        return replace(self, encoder=replace(self.encoder, length=length))
 
 
 class CascadeBatch(NamedTuple):
@@ -145,8 +157,11 @@ class Cascade(nn.Module):
     def __init__(self, config: CascadeConfig, tokenizer: Tokenizer) -> None:
         super().__init__()
         self.config, self.tokenizer = config, tokenizer
-        self.clip = Clip(config.clip, tokenizer)
-        self.clip.requires_grad_(False)
+        encoder = config.encoder
+        self.encoder: Clip | PretrainedText = (
+            Clip(encoder, tokenizer) if isinstance(encoder, ClipConfig) else PretrainedText(encoder, tokenizer)
+        )
+        self.encoder.requires_grad_(False)
         self.stages = nn.ModuleList(Stage(config, index) for index in range(len(config.networks)))
         self.codec = PixelCodec()
         self.schedule = named_schedule("flow")
@@ -163,9 +178,9 @@ class Cascade(nn.Module):
         return next(self.stages.parameters()).device
 
     @torch.no_grad()
-    def adopt(self, clip: Clip) -> None:
-        """Take over the weights of a CLIP of the same configuration."""
-        self.clip.load_state_dict(clip.state_dict())
+    def adopt(self, encoder: Clip | PretrainedText) -> None:
+        """Take over the weights of a text encoder of the same configuration."""
+        self.encoder.load_state_dict(encoder.state_dict())
 
     # Training
 
@@ -235,21 +250,21 @@ class Cascade(nn.Module):
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """(B, L) int64 on the model's device. Raises TooLong where a text does not fit."""
-        return self.clip.tokenize(texts)
+        return self.encoder.tokenize(texts)
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
         """Raise TooLong where a prompt does not fit."""
         for prompt in prompts:
-            self.clip.tokenize([prompt])
+            self.encoder.tokenize([prompt])
 
     def encode_pooled(self, texts: Sequence[str]) -> Tensor:
-        """CLIP's vectors of texts, (B, width)."""
-        return self.clip.embed_words(texts)
+        """The vectors of texts by the frozen encoder, (B, width)."""
+        return self.encoder.embed_words(texts)
 
     def words(self, ids: Tensor, index: int) -> TextEncoding:
         """The conditioning of a stage. ids: (B, L)."""
         with torch.no_grad():
-            features, real = self.clip.text.tokens(ids)
+            features, real = self.encoder.token_vectors(ids)
         out: TextEncoding = self.stages[index].text(features, real)  # type: ignore[operator]
         return out
 

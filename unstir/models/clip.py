@@ -121,6 +121,10 @@ class Clip(nn.Module):
         """ids: (B, L) from `tokenize`. Returns (B, width) float32 unit vectors."""
         return F.normalize(self.project_words(self.text(ids)).float(), dim=-1)
 
+    def token_vectors(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """ids: (B, L).  Returns vectors (B, L, width of the text encoder), and (B, L) bool, False for padding."""
+        return self.text.tokens(ids)
+
     @torch.no_grad()
     def embed_words(self, texts: Sequence[str]) -> Tensor:
         """Vectors of texts, (B, width) float32 unit vectors.

@@ -9,7 +9,9 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from torch import nn
 
 from unstir.models.autoencoder import KlConfig
+from unstir.models.clip import ClipConfig
 from unstir.models.paradigms import Paradigm, names, paradigm, paradigm_of
+from unstir.models.pretrained_text import PretrainedTextConfig
 from unstir.models.quantise import CodebookConfig, FsqConfig
 from unstir.nn.dit import DiTConfig
 from unstir.nn.unet import UNetConfig
@@ -23,8 +25,10 @@ NETWORKS: dict[str, type] = {
     "kl": KlConfig,
     "fsq": FsqConfig,
     "codebook": CodebookConfig,
+    "clip": ClipConfig,
+    "pretrained": PretrainedTextConfig,
 }
-"""The value of `kind` in a field that may hold one of several networks or bottlenecks."""
+"""The value of `kind` in a field that may hold one of several networks, bottlenecks or text encoders."""
 
 
 def describe(model: nn.Module) -> dict[str, Any]:
@@ -57,15 +61,31 @@ def build(description: Mapping[str, Any]) -> nn.Module:
 
 def config_values(config: Any) -> dict[str, Any]:
     """A frozen dataclass of numbers, texts and further dataclasses as nested dictionaries."""
-    values = {f.name: _plain(getattr(config, f.name)) for f in fields(config)}
-    kind = next((kind for kind, network in NETWORKS.items() if type(config) is network), None)
-    return values if kind is None else values | {"kind": kind}
+    hints = _hints(type(config))  # type: ignore[arg-type]
+    return {f.name: _plain(getattr(config, f.name), hints[f.name]) for f in fields(config)}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, hint: Any) -> Any:
     if is_dataclass(value):
-        return config_values(value)
-    return tuple(map(_plain, value)) if isinstance(value, tuple) else value
+        values = config_values(value)
+        if len(_nested(hint)) > 1:
+            values["kind"] = next(kind for kind, one in NETWORKS.items() if type(value) is one)
+        return values
+    if isinstance(value, tuple):
+        return tuple(_plain(one, _item(hint)) for one in value)
+    return value
+
+
+def _nested(hint: Any) -> list[type]:
+    """The dataclasses that a field may hold."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return [option for option in options if is_dataclass(option) and isinstance(option, type)]
+
+
+def _item(hint: Any) -> Any:
+    """The type of the items of a tuple."""
+    inner = get_args(hint)
+    return inner[0] if get_origin(hint) is tuple and inner else Any
 
 
 def settings_of(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
@@ -96,10 +116,9 @@ def _hints(kind: type) -> dict[str, Any]:
 
 def _value(value: Any, hint: Any) -> Any:
     """A JSON value as the type of its field."""
-    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    if value is None and NoneType in options:
+    if value is None and NoneType in get_args(hint):
         return None
-    nested = [option for option in options if is_dataclass(option) and isinstance(option, type)]
+    nested = _nested(hint)
     if nested and not isinstance(value, dict):
         raise ValueError(f"there is {value!r} where a {' or a '.join(kind.__name__ for kind in nested)} should be")
     if nested:
@@ -111,9 +130,7 @@ def _value(value: Any, hint: Any) -> Any:
             raise ValueError(f"there is no network {value.get('kind')!r}; there are: {allowed}")
         return dataclass_from(kind, {k: v for k, v in value.items() if k != "kind"})
     if isinstance(value, list):
-        inner = get_args(hint)
-        item = inner[0] if get_origin(hint) is tuple and inner else Any
-        return tuple(_value(one, item) for one in value)
+        return tuple(_value(one, _item(hint)) for one in value)
     return value
 
 

@@ -96,9 +96,9 @@ def _unclip() -> Paradigm:
 def _cascade() -> Paradigm:
     from unstir.models.cascade import Cascade, CascadeConfig
     from unstir.settings import CascadeSettings
-    from unstir.text.clip_tokenizer import tokenizer_of
+    from unstir.text.pretrained_tokenizer import any_tokenizer_of
 
-    return Paradigm("cascade", "a cascade", Cascade, CascadeConfig, CascadeSettings, tokenizer_of)
+    return Paradigm("cascade", "a cascade", Cascade, CascadeConfig, CascadeSettings, any_tokenizer_of)
 
 
 BUILT_IN: dict[str, Callable[[], Paradigm]] = {

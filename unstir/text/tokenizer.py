@@ -17,8 +17,11 @@ class Tokenizer:
     """Byte-level BPE that ignores upper and lower case.
 
     json: as the `tokenizers` library writes it; model files store it.
+    pad: the id that fills up a row.
     Raises ValueError where it cannot be read.
     """
+
+    pad = PAD
 
     def __init__(self, json: str) -> None:
         self.json = json
@@ -62,7 +65,7 @@ class Tokenizer:
         return [-1, *(spaces[end] for _, end in self._tokenizer.encode(text).offsets)]
 
     def encode(self, texts: Sequence[str], length: int) -> list[list[int]]:
-        """Rows of exactly `length` ids, padded with 0. Raises TooLong for a text that does not fit: none is cut."""
+        """Rows of exactly `length` ids, padded with `pad`. Raises TooLong for a text that does not fit: none is cut."""
         rows = []
         for text in texts:
             ids = self.tokens(text)
@@ -70,7 +73,7 @@ class Tokenizer:
                 raise TooLong(
                     f"the text is {len(ids)} tokens long and this model reads {length}; shorten it: {text[:80]!r}"
                 )
-            rows.append(ids + [PAD] * (length - len(ids)))
+            rows.append(ids + [self.pad] * (length - len(ids)))
         return rows
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -200,3 +200,9 @@ def _stage_network(side: int, channels: int, size: SizeName, first: bool) -> UNe
 def with_clip(recipe: Recipe, models: Mapping[str, Any]) -> Recipe:
     """The recipe of a model that is built on a CLIP, for the CLIP among the models."""
     return replace(recipe, model=recipe.model.with_clip(models["clip"].config))
+
+
+def with_encoder(recipe: Recipe, models: Mapping[str, Any]) -> Recipe:
+    """The recipe of a cascade for the CLIP or text encoder that was given."""
+    (encoder,) = models.values()
+    return replace(recipe, model=recipe.model.with_encoder(encoder.config))

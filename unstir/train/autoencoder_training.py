@@ -1,7 +1,7 @@
 """Training an autoencoder: its beginning, its validation metrics and its preview."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from unstir.models.perceptual import Perceptual
 from unstir.models.pixels import on_white
 from unstir.models.quantise import code_use
 from unstir.train.kinds import Preview
+from unstir.train.recipe import Recipe
 from unstir.train.run_folder import PERCEPTUAL
-from unstir.weights.model_file import load_clip
+from unstir.weights.model_file import load_clip, save_model
 
 SHOWN = 16
 """Pictures in the preview."""
@@ -34,6 +35,21 @@ def begin_autoencoder(
     perceptual = Perceptual(load_clip(folder / PERCEPTUAL, device).vision) if config.perceptual else None
     model: Any = build(description)
     return AutoencoderTrainer(model, config, perceptual)
+
+
+PERCEPTUAL_WEIGHT = 0.1
+"""Of the perceptual distance where a CLIP is given, relative to the mean absolute error."""
+
+
+def with_perceptual(recipe: Recipe, models: Mapping[str, Any]) -> Recipe:  # noqa: ARG001 - a CLIP is all there is
+    """The recipe of an autoencoder with a perceptual distance, unless it has one."""
+    config = dataclass_from(AutoencoderLossConfig, recipe.options)
+    return replace(recipe, options=options(replace(config, perceptual=config.perceptual or PERCEPTUAL_WEIGHT)))
+
+
+def keep_perceptual(folder: Path, models: Mapping[str, Any]) -> None:
+    """Write the CLIP of the perceptual distance to the run folder."""
+    save_model(folder / PERCEPTUAL, models["clip"], dtype=torch.float32)
 
 
 def options(config: AutoencoderLossConfig) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def begin_estimated(
     recipe = _fitted(recipe, models).with_train(seed=setup.seed, budget=setup.budget)
     model, trained = _model_to_train(setup, recipe, pictures, models)
     run_file = _run_file(setup, recipe, model, pictures)
-    run_file = replace(run_file, notes={**run_file.notes, **(notes or {})}, started=bool(models))
+    run_file = replace(run_file, notes={**run_file.notes, **(notes or {})}, started=_built_on(recipe, models))
     run_file, rate = with_estimated_images(setup, run_file, trained, pictures)
     length = getattr(getattr(model.config, "text", None), "length", 0)
     if isinstance(model, Diffusion) and length > LONG_CAPTION:
@@ -128,7 +128,7 @@ def begin_recipe(
     setup.reporter.say(f"recipe {name}: {images:,} pictures, {images / len(pictures):.0f} passes")
     run_file = _run_file(setup, recipe, model, pictures)
     every = {"name": setup.folder.name, "recipe": name, **run_file.notes, **recipe.notes, **(notes or {})}
-    _write(setup, replace(run_file, notes=every, started=start is not None or bool(models)))
+    _write(setup, replace(run_file, notes=every, started=start is not None or _built_on(recipe, models)))
 
 
 def _fitted(recipe: Recipe, models: Mapping[str, Any] | None) -> Recipe:
@@ -137,6 +137,11 @@ def _fitted(recipe: Recipe, models: Mapping[str, Any] | None) -> Recipe:
         return training(recipe.kind).with_stages(recipe, models) if models else recipe
     except ValueError as error:
         raise UserError(f"a model that was trained before does not fit: {error}") from None
+
+
+def _built_on(recipe: Recipe, models: Mapping[str, Any] | None) -> bool:
+    """Whether the weights of a new run are partly those of other models."""
+    return bool(models and training(recipe.kind).stages)
 
 
 def _model_to_train(
@@ -150,11 +155,14 @@ def _model_to_train(
     model = new_model(recipe, pictures, models)
     if models:
         known.adopt(model, models)
+        if is_first():
+            known.keep(setup.folder, models)
+        barrier()
     model = model.to(setup.device)
     if known.prepare is not None:
         with setup.reporter.stage("encoding pictures", len(pictures)) as progress:
             known.prepare(model, pictures, lambda done, _total: progress(done))
-    if models:
+    if _built_on(recipe, models):
         if is_first():
             save_model(setup.folder / run_folder.INITIAL_MODEL, model, dtype=torch.float32)
         barrier()

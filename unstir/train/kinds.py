@@ -72,6 +72,20 @@ def _any_size(size: SizeName | None, budget: float, on_gpu: bool) -> SizeName:  
 
 
 @dataclass(frozen=True)
+class Aid:
+    """A model that may be given to a run, and that no stage trains.
+
+    load: (path, device) -> the model. UserError where there is none at the path.
+    instead_of: the stage that is not needed with it; "": none.
+    stage: the stage that gets it; "": the run itself.
+    """
+
+    load: Callable[[Path, str], Any]
+    instead_of: str = ""
+    stage: str = ""
+
+
+@dataclass(frozen=True)
 class Training:
     """How one kind of model is trained. The defaults suit a model that draws.
 
@@ -85,9 +99,11 @@ class Training:
     choose_size: (size or None, budget in seconds, on a GPU) -> the size to train.
     expectation: whether to say what a run of this length usually gives.
     stages: the models that this kind is built on: the kind of each, by the name of the stage.
-    with_stages: (recipe, models of the stages) -> the recipe with its configuration fitted to these models.
-    adopt: (model, models of the stages) -> None; takes over their weights.
-    tokenizer: (models of the stages) -> the tokenizer of the model; None: one is trained on the captions.
+    aids: further models that may be given.
+    with_stages: (recipe, models of the stages and aids) -> the recipe with its configuration fitted to these models.
+    adopt: (model, models) -> None; takes over their weights.
+    keep: (run folder, models) -> None; writes what training needs of them.
+    tokenizer: (models) -> the tokenizer of the model; None: one is trained on the captions.
     prepare: (model, pictures, progress) -> None; computes what the batches need, with progress(done, total).
     """
 
@@ -101,8 +117,10 @@ class Training:
     choose_size: Callable[[SizeName | None, float, bool], SizeName] = _any_size
     expectation: bool = True
     stages: Mapping[str, str] = field(default_factory=dict)
+    aids: Mapping[str, Aid] = field(default_factory=dict)
     with_stages: Callable[[Recipe, Mapping[str, Any]], Recipe] = lambda recipe, _models: recipe
     adopt: Callable[[Any, Mapping[str, Any]], None] = lambda _model, _models: None
+    keep: Callable[[Path, Mapping[str, Any]], None] = lambda _folder, _models: None
     tokenizer: Callable[[Mapping[str, Any]], Tokenizer] | None = None
     prepare: Callable[[Any, Pictures, Callable[[int, int], None]], None] | None = None
 
@@ -147,10 +165,30 @@ def _clip() -> Training:
     )
 
 
+def _some_clip(path: Path, device: str) -> Any:
+    """A CLIP of unstir, transformers or open_clip."""
+    from unstir.interop.clip import load_any_clip
+
+    return load_any_clip(path, device).model
+
+
+def _some_text_encoder(path: Path, device: str) -> Any:
+    from unstir.interop.pretrained_text import load_text_encoder
+
+    return load_text_encoder(path, device)
+
+
+FOR_THE_AUTOENCODER = Aid(_some_clip, stage="autoencoder")
+"""A CLIP, for the perceptual distance of the stage that trains an autoencoder."""
+
+
 def _autoencoder() -> Training:
     from unstir.train import auto_latent_recipe, autoencoder_training
 
     return Training(
+        aids={"clip": Aid(_some_clip)},
+        with_stages=autoencoder_training.with_perceptual,
+        keep=autoencoder_training.keep_perceptual,
         validate=autoencoder_training.reconstruction,
         preview=autoencoder_training.pairs,
         begin=autoencoder_training.begin_autoencoder,
@@ -168,8 +206,10 @@ def _adopt(stage: str) -> Callable[[Any, Mapping[str, Any]], None]:
     return adopt
 
 
-def _tokenizer_of_clip(models: Mapping[str, Any]) -> Tokenizer:
-    tokenizer: Tokenizer = models["clip"].tokenizer
+def _tokenizer_of_stage(models: Mapping[str, Any]) -> Tokenizer:
+    """Of the CLIP, or the text encoder given instead."""
+    (model,) = models.values()
+    tokenizer: Tokenizer = model.tokenizer
     return tokenizer
 
 
@@ -184,6 +224,7 @@ def _latent() -> Training:
         choose_size=auto_latent_recipe.choose_latent_size,
         expectation=False,
         stages={"autoencoder": "autoencoder"},
+        aids={"clip": FOR_THE_AUTOENCODER},
         with_stages=auto_latent_recipe.with_autoencoder,
         adopt=_adopt("autoencoder"),
         prepare=lambda model, pictures, progress: latent_batches.prepare(model.codec, pictures, progress),
@@ -205,6 +246,7 @@ def _code_model(masked: bool) -> Training:
         choose_size=auto_latent_recipe.choose_latent_size,
         expectation=False,
         stages={"autoencoder": "autoencoder"},
+        aids={"clip": FOR_THE_AUTOENCODER},
         with_stages=auto_latent_recipe.with_autoencoder,
         adopt=_adopt("autoencoder"),
         prepare=lambda model, pictures, progress: latent_batches.prepare_codes(model.codec, pictures, progress),
@@ -222,7 +264,7 @@ def _unclip() -> Training:
         stages={"clip": "clip"},
         with_stages=auto_paradigm_recipe.with_clip,
         adopt=_adopt("clip"),
-        tokenizer=_tokenizer_of_clip,
+        tokenizer=_tokenizer_of_stage,
         prepare=unclip_training.fit_prior,
     )
 
@@ -234,9 +276,10 @@ def _cascade() -> Training:
         recipe=auto_paradigm_recipe.cascade_recipe,
         expectation=False,
         stages={"clip": "clip"},
-        with_stages=auto_paradigm_recipe.with_clip,
-        adopt=_adopt("clip"),
-        tokenizer=_tokenizer_of_clip,
+        aids={"text-encoder": Aid(_some_text_encoder, instead_of="clip")},
+        with_stages=auto_paradigm_recipe.with_encoder,
+        adopt=lambda model, models: model.adopt(*models.values()),
+        tokenizer=_tokenizer_of_stage,
     )
 
 

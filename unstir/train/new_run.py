@@ -92,20 +92,24 @@ def new_model(recipe: Recipe, pictures: Pictures, models: Mapping[str, Any] | No
     """
     _check_size(recipe, pictures)
     record, known = paradigm(recipe.kind), training(recipe.kind)
+    config: Any
     if record.tokenizer is None:
         model: nn.Module = record.model(recipe.model)
     elif known.tokenizer is not None:
-        model = record.model(recipe.model, known.tokenizer(models or {}))
+        tokenizer, texts, config = known.tokenizer(models or {}), _texts(recipe, pictures), recipe.model
         try:
-            for text in _texts(recipe, pictures):
+            if hasattr(config, "for_tokens"):
+                config = config.for_tokens(_longest(tokenizer, texts))
+            model = record.model(config, tokenizer)
+            for text in texts:
                 model.tokenize([text])  # type: ignore[operator]
         except ValueError as error:
-            raise UserError(f"a caption does not fit into the CLIP that was trained before: {error}") from None
+            raise UserError(f"a caption does not fit into the text encoder that was trained before: {error}") from None
     else:
         extra = recipe.source.captions(pictures) if recipe.source is not None else []
         tokenizer = Tokenizer.train([*_captions(pictures), *extra], recipe.model.text.vocabulary)
         length = max(recipe.model.text.length, _longest(tokenizer, _texts(recipe, pictures)))
-        config: Any = recipe.model
+        config = recipe.model
         text = replace(config.text, vocabulary=len(tokenizer), length=length)
         model = record.model(replace(config, text=text), tokenizer)
     initialise(model, recipe.train.seed)

@@ -48,7 +48,7 @@ class Choice:
     recipe: its name, and the recipe.
     start: a model to fine-tune.
     kind, size: of the automatic choice.
-    given: models that were trained before, by the name of the stage that they replace.
+    given: models that were trained before, by the name of the stage that they replace, or of the aid.
     """
 
     recipe: tuple[str, Recipe] | None = None
@@ -83,10 +83,11 @@ class Choice:
         def begin(stage_setup: RunSetup, name: str) -> None:
             own = recipe.stages[name]
             pictures = Pictures.load(stage_setup.folder / run_folder.PICTURES)
+            models = stage_models(setup.folder, stage_file, setup.device, name)
             if stage_setup.budget is None:
-                beginnings.begin_recipe(stage_setup, own, f"{stage_file.recipe} ({name})")
+                beginnings.begin_recipe(stage_setup, own, f"{stage_file.recipe} ({name})", models=models)
             else:
-                beginnings.begin_estimated(stage_setup, own, pictures)
+                beginnings.begin_estimated(stage_setup, own, pictures, models=models)
 
         yield from unfinished(setup, stage_file, title, begin)
 

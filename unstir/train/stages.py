@@ -38,7 +38,7 @@ class StageFile:
     recipe: its name, or "".
     budget: seconds for all stages, or None.
     seed: of the training configurations.
-    given: paths of models that were trained before, by the name of the stage.
+    given: paths of models that were trained before, by the name of the stage or aid.
     trained: names of the stages to train, in order.
     fractions: the fraction of the budget of each of them.
     """
@@ -77,16 +77,27 @@ def read_stage_file(folder: Path) -> StageFile | None:
 
 
 def check_given(kind: str, given: Mapping[str, Path]) -> None:
-    """Raise UserError where a kind of model is not built on a given model, before anything is read or written.
+    """Raise UserError where a kind of model has no use for a given model, before anything is read or written.
 
-    given: paths, by the name of the stage.
+    given: paths, by the name of the stage or aid.
     """
-    known = training(kind).stages
-    for stage, path in given.items():
-        if stage not in known:
-            has = ", ".join(f"--{one}" for one in known) or "none"
-            raise UserError(f"{kind} is not built on a model --{stage}; those that can be given: {has}")
-        load_kind(path, known[stage])
+    known = training(kind)
+    for name, path in given.items():
+        if name not in {*known.stages, *known.aids}:
+            has = ", ".join(f"--{one}" for one in (*known.stages, *known.aids)) or "none"
+            raise UserError(f"{kind} is not built on a model --{name}; those that can be given: {has}")
+        aid = known.aids.get(name)
+        for other in (aid.instead_of, aid.stage) if aid is not None and name not in known.stages else ():
+            if other in given:
+                raise UserError(f"--{name} has no use where --{other} is given; omit one of them")
+        _load_given(kind, name, path, "cpu")
+
+
+def _load_given(kind: str, name: str, path: Path, device: str) -> Any:
+    known = training(kind)
+    if name in known.stages:
+        return load_kind(path, known.stages[name], device, torch.float32)
+    return known.aids[name].load(path, device)
 
 
 def new_stage_file(
@@ -97,7 +108,9 @@ def new_stage_file(
     name: of the recipe, or "" for an automatic one.
     given: models that were trained before.
     """
-    trained = tuple(stage for stage in recipe.stages if stage not in given)
+    aids = training(recipe.kind).aids
+    replaced = {*given, *(aids[one].instead_of for one in given if one in aids)}
+    trained = tuple(stage for stage in recipe.stages if stage not in replaced)
     fractions = {stage: part for stage, part in recipe.fractions.items() if stage in trained}
     paths = {stage: str(path) for stage, path in given.items()}
     return StageFile(setup.data, recipe.kind, size, name, setup.budget, setup.seed, paths, trained, fractions)
@@ -182,12 +195,21 @@ def seconds_used(folder: Path) -> float:
     return 0.0 if facts is None else float(facts.get("seconds", 0.0))
 
 
-def stage_models(folder: Path, stage_file: StageFile, device: str) -> dict[str, Any]:
-    """The models of all stages, by name, in float32."""
-    kinds = training(stage_file.kind).stages
-    paths = {name: Path(path) for name, path in stage_file.given.items()}
-    paths |= {name: stage_folder(folder, name) for name in stage_file.trained}
-    return {name: load_kind(path, kinds[name], device, torch.float32) for name, path in paths.items()}
+def stage_models(folder: Path, stage_file: StageFile, device: str, stage: str = "") -> dict[str, Any]:
+    """The models that a stage is built on, by name, in float32.
+
+    stage: its name; "": the run itself.
+    """
+    known = training(stage_file.kind)
+    found = {
+        name: _load_given(stage_file.kind, name, Path(path), device)
+        for name, path in stage_file.given.items()
+        if (known.aids[name].stage if name in known.aids else "") == stage
+    }
+    if not stage:
+        for name in stage_file.trained:
+            found[name] = load_kind(stage_folder(folder, name), known.stages[name], device, torch.float32)
+    return found
 
 
 def stage_notes(folder: Path, stage_file: StageFile) -> dict[str, Any]:
@@ -197,6 +219,9 @@ def stage_notes(folder: Path, stage_file: StageFile) -> dict[str, Any]:
         own = notes_of(find_model(stage_folder(folder, name)))
         notes[name] = {key: own[key] for key in ("images_seen", "seconds") if key in own}
     for name, path in stage_file.given.items():
+        if name not in training(stage_file.kind).stages:
+            notes[name] = {"name": Path(path).name}
+            continue
         own = notes_of(find_model(Path(path)))
         notes[name] = {key: own[key] for key in ("name", "images_seen", "seconds") if key in own}
     return notes
