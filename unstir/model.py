@@ -13,7 +13,7 @@ from PIL import Image
 
 from unstir.errors import UserError
 from unstir.request import Request, checked_seed, draw, open_model, request_of
-from unstir.settings import BadSetting
+from unstir.settings import EDIT_STRENGTH, VARIATION_STRENGTH, BadSetting
 
 if TYPE_CHECKING:
     from unstir.clip_guidance import ClipScorer
@@ -173,7 +173,7 @@ class Model:
         n: int = 4,
         seed: int | None = None,
         *,
-        strength: float = 0.6,
+        strength: float = VARIATION_STRENGTH,
         prompt: str = "",
         **settings: Any,
     ) -> list[Image.Image]:
@@ -199,7 +199,7 @@ class Model:
         n: int = 1,
         seed: int = 0,
         *,
-        strength: float = 0.35,
+        strength: float = EDIT_STRENGTH,
         **settings: Any,
     ) -> list[Image.Image]:
         """A picture changed by the difference of two prompts, such as "a man" and "a man with a hat".

@@ -138,6 +138,9 @@ class DiffusionSettings(Settings):
             raise BadSetting("negative", "negative", "works through guidance; give a --guidance above 1 with it")
 
 
+VARIATION_STRENGTH, EDIT_STRENGTH = 0.6, 0.35
+"""Defaults: how far variations are from their picture, and how far a picture goes in a direction of words."""
+
 PRIOR_NAMES = ("diffusion", "ridge", "none")
 
 

@@ -57,6 +57,7 @@ def vary(
     from unstir.exploration import edited, read_picture, variations
     from unstir.image.png import save_png
     from unstir.image.sheet import sheet
+    from unstir.settings import EDIT_STRENGTH, VARIATION_STRENGTH
 
     if n < 1:
         raise UserError(f"-n must be 1 or more, got {n}")
@@ -77,10 +78,10 @@ def vary(
     pixels = read_picture(picture, loaded.model.shape)
     seeds = [first + i for i in range(n)]
     if without is not None and with_ is not None:
-        far = 0.35 if strength is None else strength
+        far = EDIT_STRENGTH if strength is None else strength
         made = edited(loaded.model, pixels, without, with_, seeds, far, request.settings)
     else:
-        far = 0.6 if strength is None else strength
+        far = VARIATION_STRENGTH if strength is None else strength
         made = variations(loaded.model, pixels, seeds, far, prompt, request.settings)
     contents: dict[str, Any] = {"varied": picture.name, "strength": far, "without": without, "with": with_}
     for one, pixels_made in zip(seeds, made, strict=True):
