@@ -34,7 +34,7 @@ def largest_step(clip: Clip, frames: NDArray[np.uint8]) -> float:
     with torch.no_grad():
         vectors = clip.embed_pictures(to_model(torch.from_numpy(frames)))
     steps = (vectors[1:] - vectors[:-1]).norm(dim=1)
-    return (steps.max() / steps.mean()).item()
+    return float(steps.max() / steps.mean())
 
 
 def main() -> None:

@@ -4,23 +4,33 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from unstir.data.built_in import BUILT_IN
 from unstir.errors import UserError
-from unstir.evaluate.evaluation import evaluate_model as measure
+from unstir.evaluate.evaluation import Features, evaluate_autoencoder, evaluate_model
 from unstir.evaluate.metrics.likelihood import bits_per_dim_of
 from unstir.evaluate.report.document import JSON_FILE, EvaluationReport, write_report
+from unstir.evaluate.report.reconstruction_section import Reconstruct
 from unstir.evaluate.run.cache import ArrayCache
 from unstir.evaluate.run.features import ClipFeatures
 from unstir.evaluate.run.generation import batch_drawer, check_captions
 from unstir.evaluate.run.held_out import held_out_of_notes, read_held_out_list
 from unstir.evaluate.run.inputs import EvaluatedModel
-from unstir.evaluate.run.real_pictures import open_real_pictures
+from unstir.evaluate.run.real_pictures import RealPictures, open_real_pictures
 from unstir.models.generative import LikelihoodModel
 from unstir.request import Request, checked_device, checked_seed, fingerprint, request_of
 from unstir.train.run_setup import Reporter, Silent
-from unstir.weights.model_file import DEFAULT_CLIP, Loaded, find_model, load_clip, load_model
+from unstir.weights.model_file import (
+    DEFAULT_CLIP,
+    Loaded,
+    find_model,
+    kind_of_file,
+    load_clip,
+    load_kind,
+    load_model,
+    notes_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +38,8 @@ if TYPE_CHECKING:
 
     from unstir.data.pictures import Pictures
     from unstir.evaluate.statistics.arrays import Floats
+
+Prepared = tuple[tuple[int, int, int], dict[str, Any], Callable[..., EvaluationReport]]
 
 SHOWN = ("steps", "sampler", "guidance_scale")
 """Settings that a report always names, where the kind of model has them; others only where they are not the default."""
@@ -41,7 +53,7 @@ def evaluate(
     n: int = 1000,
     held_out: str | Path | None = None,
     clip: str | Path | None = None,
-    features: Literal["clip", "raw"] = "clip",
+    features: Features = "clip",
     seed: int = 0,
     likelihood: bool = True,
     cache: str | Path | None = None,
@@ -84,7 +96,7 @@ def measured(
     n: int,
     held_out: Path | None,
     clip: Path | None,
-    features: Literal["clip", "raw"],
+    features: Features,
     seed: int,
     likelihood: bool,
     cache: Path | None,
@@ -99,13 +111,13 @@ def measured(
     device = checked_device(device)
     if held_out is not None and data in BUILT_IN and not Path(data).exists():
         raise UserError(f"the built-in set {data} knows what it holds out; leave out --held-out")
-    loaded = load_model(model, device, steps=settings.get("steps"))
-    request = request_of(loaded, "", seed, **settings)
-    evaluated = _evaluated_model(loaded, request, likelihood)
     clip_features = _clip_features(clip, features, device, cache)
-    entries = read_held_out_list(held_out) if held_out is not None else held_out_of_notes(loaded.notes)
+    path = find_model(model)
+    prepare = _autoencoder_measure if kind_of_file(path).name == "autoencoder" else _model_measure
+    shape, notes, measure = prepare(path, data, device, seed, likelihood, settings)
+    entries = read_held_out_list(held_out) if held_out is not None else held_out_of_notes(notes)
     try:
-        real = open_real_pictures(data, loaded.model.shape, entries, cache / "real", reporter.stage)
+        real = open_real_pictures(data, shape, entries, cache / "real", reporter.stage)
         split = real.split
         if split.unknown:
             reporter.say(
@@ -115,14 +127,48 @@ def measured(
             reporter.say(
                 "note: nothing is known to be held out; name it with --held-out to see what the model generalises to"
             )
-        facts = _settings(loaded, request, Path(data).name) | {"features": features}
-        facts["CLIP"] = None if clip_features is None else clip_features.identity
-        report = measure(evaluated, real, n, seed, clip_features, features, out, facts, reporter.stage)
+        report = measure(real, n, clip_features, features, out, reporter)
     except KeyboardInterrupt:
         reporter.say(f"\nthe pictures so far are saved in {out}; the same command resumes")
         raise
     write_report(out, report)
     return report, out
+
+
+def _model_measure(
+    path: Path, data: str, device: str, seed: int, likelihood: bool, settings: dict[str, Any]
+) -> Prepared:
+    """Of a model that draws: the shape of its pictures, its notes, and the function that measures it."""
+    loaded = load_model(path, device, steps=settings.get("steps"))
+    request = request_of(loaded, "", seed, **settings)
+    evaluated = _evaluated_model(loaded, request, likelihood)
+
+    def measure(
+        real: RealPictures, n: int, clip: ClipFeatures | None, features: Features, out: Path, reporter: Reporter
+    ) -> EvaluationReport:
+        facts = _settings(loaded, request, Path(data).name) | {"features": features}
+        facts["CLIP"] = None if clip is None else clip.identity
+        return evaluate_model(evaluated, real, n, seed, clip, features, out, facts, reporter.stage)
+
+    return loaded.model.shape, loaded.notes, measure
+
+
+def _autoencoder_measure(
+    path: Path, data: str, device: str, seed: int, _likelihood: bool, settings: dict[str, Any]
+) -> Prepared:
+    """As `_model_measure`, of an autoencoder. UserError where there are settings for drawing."""
+    if settings:
+        raise UserError(f"an autoencoder draws nothing and has no setting {', '.join(settings)}; omit it")
+    model = load_kind(path, "autoencoder", device)
+
+    def measure(
+        real: RealPictures, _n: int, clip: ClipFeatures | None, features: Features, _out: Path, reporter: Reporter
+    ) -> EvaluationReport:
+        facts = {"data": Path(data).name, "model": f"{_stem(path)} {fingerprint(path)}", "features": features}
+        on = clip if features == "clip" else None
+        return evaluate_autoencoder(_stem(path), _reconstruct(model), real, seed, on, facts, reporter.stage)
+
+    return model.shape, notes_of(path), measure
 
 
 def _check(n: int, seed: int, *folders: Path) -> None:
@@ -158,24 +204,32 @@ def _evaluated_model(loaded: Loaded[Any], request: Request, likelihood: bool) ->
         values,
         lambda captions: check_captions(model, captions),
         bits if likelihood and isinstance(model, LikelihoodModel) else None,
-        _reconstruct(model),
+        _reconstruct_of(loaded),
     )
 
 
-def _reconstruct(model: Any) -> "Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None":
-    """A function that encodes and decodes a picture, where the model has an autoencoder."""
-    from unstir.models.autoencoder import Autoencoder
-
-    codec = getattr(model, "codec", None)
-    if not isinstance(codec, Autoencoder):
-        return None
+def _reconstruct(autoencoder: Any) -> Reconstruct:
+    """A function that encodes and decodes a picture."""
 
     def reconstruct(pixels: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
         import torch
 
-        return codec.decode(codec.encode(torch.from_numpy(pixels.copy())))
+        made: NDArray[np.uint8] = autoencoder.decode(autoencoder.encode(torch.from_numpy(pixels.copy())))
+        return made
 
     return reconstruct
+
+
+def _reconstruct_of(loaded: Loaded[Any]) -> Reconstruct | None:
+    """`_reconstruct` in float32, where the model has an autoencoder."""
+    import torch
+
+    from unstir.models.autoencoder import Autoencoder
+
+    if not isinstance(getattr(loaded.model, "codec", None), Autoencoder):
+        return None
+    exact = load_model(loaded.path, str(loaded.model.device), torch.float32).model
+    return _reconstruct(exact.codec)
 
 
 def _settings(loaded: Loaded[Any], request: Request, data: str) -> dict[str, object]:

@@ -214,3 +214,12 @@ def test_every_kind_is_drawn_evaluated_and_explored(trained, pictures, tmp_path,
     titles = [table["title"] for table in report["tables"]]
     assert ("Reconstruction" in titles) == (kind in ("latent", "vqvae", "maskgit"))
     assert (tmp_path / "report" / "report.html").exists()
+
+
+def test_an_autoencoder_is_evaluated_by_its_reconstruction(trained, pictures, tmp_path):
+    report = unstir.evaluate(trained("autoencoder"), pictures, out=tmp_path / "report", features="raw")
+    assert [table["title"] for table in report["tables"]] == ["Reconstruction"]
+    assert {row["name"] for row in report["tables"][0]["rows"]} >= {"PSNR over white, dB"}
+    assert report["settings"]["pictures"]["held out"] == 4
+    with pytest.raises(UserError, match="draws nothing and has no setting steps"):
+        unstir.evaluate(trained("autoencoder"), pictures, out=tmp_path / "other", features="raw", steps=3)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from unstir.evaluate.report.document import EvaluationReport
-from unstir.evaluate.report.reconstruction_section import reconstruction_section
+from unstir.evaluate.report.reconstruction_section import Reconstruct, reconstruction_section
 from unstir.evaluate.report.sections import likelihood_section, sections
 from unstir.evaluate.run.features import ClipFeatures
 from unstir.evaluate.run.inputs import EvaluatedModel, Inputs, gather_inputs
@@ -46,11 +46,12 @@ def evaluate_model(
     if model.bits_per_dim is not None:
         found.append(likelihood_section(inputs, model.bits_per_dim, stage))
     if model.reconstruct is not None:
-        found.append(reconstruction_section(inputs, model.reconstruct, clip if features == "clip" else None, stage))
+        on = clip if features == "clip" else None
+        found.append(reconstruction_section(real, seed, model.reconstruct, on, stage))
     return EvaluationReport(
         title=f"{model.name} on {Path(real.name).name}",
         summary="\n".join([*_nothing_held_out(inputs), *(line for section in found for line in section.sentences)]),
-        settings={**_counts(inputs), **(settings or {}), "seed": seed},
+        settings={**_counts(real), **_prompt_counts(inputs), **(settings or {}), "seed": seed},
         tables=[table for section in found for table in section.tables],
         curves=[],
         figures=[figure for section in found for figure in section.figures],
@@ -64,10 +65,32 @@ def _nothing_held_out(inputs: Inputs) -> list[str]:
     return ["Nothing is known to be held out, so these metrics cannot tell generalisation from memorisation."]
 
 
-def _counts(inputs: Inputs) -> dict[str, object]:
-    """How many pictures and prompts there are of either side."""
-    split = inputs.real.split
-    return {
-        "pictures": {"seen": len(split.seen), "held out": len(split.held_out), "not usable": inputs.real.left_out},
-        "prompts": {prompts.name: len(prompts.rows) for prompts in inputs.prompt_sets},
-    }
+def evaluate_autoencoder(
+    name: str,
+    reconstruct: Reconstruct,
+    real: RealPictures,
+    seed: int = 0,
+    clip: ClipFeatures | None = None,
+    settings: Mapping[str, object] | None = None,
+    stage: StartStage = no_progress,
+) -> EvaluationReport:
+    """A report of how close reconstructions are to their pictures. Arguments as of `evaluate_model`."""
+    section = reconstruction_section(real, seed, reconstruct, clip, stage)
+    return EvaluationReport(
+        title=f"{name} on {Path(real.name).name}",
+        summary="\n".join(section.sentences),
+        settings={**_counts(real), **(settings or {}), "seed": seed},
+        tables=section.tables,
+        curves=[],
+        figures=section.figures,
+    )
+
+
+def _counts(real: RealPictures) -> dict[str, object]:
+    """How many real pictures there are."""
+    split = real.split
+    return {"pictures": {"seen": len(split.seen), "held out": len(split.held_out), "not usable": real.left_out}}
+
+
+def _prompt_counts(inputs: Inputs) -> dict[str, object]:
+    return {"prompts": {prompts.name: len(prompts.rows) for prompts in inputs.prompt_sets}}

@@ -176,6 +176,8 @@ class _Loop(Generic[M]):
         left = (total - run.images_seen) / max(self.rate, 1e-9)
         if self.clock is not None and run.config.budget is not None:
             left = max(run.config.budget - self.clock.used, 0.0)
+            if run.schedule.end(run.images_seen) is None:  # the first estimate may be far off
+                total = run.images_seen + round(left * self.rate)
         return Progress(run.images_seen, total, sum(run.mean_losses().values()), self.rate, left, event, warnings)
 
     def log(self) -> Progress:

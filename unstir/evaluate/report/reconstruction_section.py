@@ -9,8 +9,8 @@ from unstir.evaluate.metrics.frechet_distance import frechet_distance
 from unstir.evaluate.metrics.reconstruction import alpha_error, psnr, ssim
 from unstir.evaluate.report.document import Row, Section, Table, row_of
 from unstir.evaluate.run.features import ClipFeatures, pixel_features, scaled_features
-from unstir.evaluate.run.inputs import Inputs
 from unstir.evaluate.run.progress import StartStage
+from unstir.evaluate.run.real_pictures import RealPictures
 from unstir.evaluate.statistics.bootstrap import bootstrap_interval
 from unstir.evaluate.statistics.resampling import permutation
 from unstir.models.pixels import on_white
@@ -23,17 +23,18 @@ COUNT = 200
 
 
 def reconstruction_section(
-    inputs: Inputs, reconstruct: Reconstruct, clip: ClipFeatures | None, stage: StartStage
+    real_pictures: RealPictures, seed: int, reconstruct: Reconstruct, clip: ClipFeatures | None, stage: StartStage
 ) -> Section:
     """Peak signal-to-noise ratio, structural similarity, error of alpha, and Fréchet distance of reconstructions.
 
-    Held-out pictures where there are any. clip: for the Fréchet distance; None: in reduced pixels.
+    Of held-out pictures where there are any. seed: of their choice. clip: for the Fréchet distance; None: in reduced
+    pixels.
     """
-    split = inputs.real.split
+    split = real_pictures.split
     held = len(split.held_out) > 0
     rows = split.held_out if held else split.seen
-    rows = rows[permutation(len(rows), inputs.seed)][:COUNT]
-    real = np.asarray(inputs.real.pictures.pixels[np.sort(rows)])
+    rows = rows[permutation(len(rows), seed)][:COUNT]
+    real = np.asarray(real_pictures.pictures.pixels[np.sort(rows)])
     made = []
     with stage("encoding and decoding pictures", len(real)) as advance:
         for done, one in enumerate(real, 1):
@@ -48,7 +49,7 @@ def reconstruction_section(
     if real.shape[-1] == 4:
         values["mean error of alpha"] = alpha_error(real, decoded)
     found = [
-        row_of(name, bootstrap_interval(lambda x: float(x.mean()), [value], seed=inputs.seed))
+        row_of(name, bootstrap_interval(lambda x: float(x.mean()), [value], seed=seed))
         for name, value in values.items()
     ]
     if len(real) > 2:
@@ -59,7 +60,7 @@ def reconstruction_section(
         found.append(Row(name=f"Fréchet distance {where}", value=frechet_distance(*features).value))
     side = "held-out" if held else "training"
     note = (
-        f"{len(real)} {side} pictures, encoded and decoded by the autoencoder of this model: no picture that it draws "
-        "can be closer to real ones than these are."
+        f"{len(real)} {side} pictures, encoded and decoded by the autoencoder: no picture drawn in its latents can be "
+        "closer to real ones than these are."
     )
     return Section([Table(title="Reconstruction", rows=found, note=note)])
