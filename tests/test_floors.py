@@ -21,8 +21,8 @@ BELOW = {
 }
 BELOW["scenes"] = {*BELOW, "data", "image", "weights"}
 BELOW["interop"] = BELOW["evaluate"] = {*BELOW["scenes"], "scenes"}
-BELOW["train"] = BELOW["evaluate"] | {"evaluate"}  # training measures by the metrics of evaluation
-BELOW["recipes"] = {*BELOW["train"], "train", "interop"}
+BELOW["train"] = BELOW["evaluate"] | {"evaluate", "interop"}  # training measures by the metrics of evaluation
+BELOW["recipes"] = {*BELOW["train"], "train"}
 BELOW["serve"] = BELOW["recipes"] | {"recipes"}
 BELOW["cli"] = BELOW["serve"] | {"serve"}
 
@@ -109,7 +109,9 @@ def test_the_lecture_imports_torch_numpy_and_the_standard_library_only():
     allowed = {"torch", "numpy", "unstir", "tokenizers", "rapidfuzz"} | set(sys.stdlib_module_names)
     for path, tree in TREES.items():
         if room_of(path) in ("diffusion", "nn", "text", "models"):
-            foreign = {name.split(".")[0] for name in imported(path, tree)} - allowed
+            # One file holds what another library builds.
+            more = {"transformers"} if path.name == "pretrained_text.py" else set()
+            foreign = {name.split(".")[0] for name in imported(path, tree)} - allowed - more
             assert not foreign, f"{path.relative_to(ROOT)} imports {foreign}"
 
 
