@@ -23,7 +23,8 @@ BELOW["scenes"] = {*BELOW, "data", "image", "weights"}
 BELOW["interop"] = BELOW["evaluate"] = {*BELOW["scenes"], "scenes"}
 BELOW["train"] = BELOW["evaluate"] | {"evaluate", "interop"}  # training measures by the metrics of evaluation
 BELOW["recipes"] = {*BELOW["train"], "train"}
-BELOW["serve"] = BELOW["recipes"] | {"recipes"}
+BELOW["compare"] = BELOW["recipes"] | {"recipes"}
+BELOW["serve"] = BELOW["compare"] | {"compare"}
 BELOW["cli"] = BELOW["serve"] | {"serve"}
 
 # Pixels, latents and captions come and go as numpy arrays in these rooms: they start fast.
@@ -82,7 +83,7 @@ def test_imports_point_down_only(room):
             assert not above, f"{path.relative_to(ROOT)} imports {', '.join(sorted(above))}"
 
 
-INTERFACE = ("__init__", "request", "clip_guidance", "model", "training", "evaluation", "exploration")
+INTERFACE = ("__init__", "request", "clip_guidance", "model", "training", "evaluation", "exploration", "comparison")
 """The Python interface stands above the rooms, and below the command line; the other files beside it below all."""
 
 

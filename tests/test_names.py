@@ -78,6 +78,7 @@ SAME_NAME = {
     "read_config": "interop.huggingface and interop.openclip have one interface",
     "weight_map": "interop.huggingface and interop.openclip have one interface",
     "load_clip": "unstir.load_clip reads files of others too, by way of the one for our own",
+    "compare": "the command and the function of the Python interface",
     "evaluate": "the command and the function of the Python interface",
     "train": "the command and the function of the Python interface",
 }

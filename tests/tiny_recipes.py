@@ -11,6 +11,7 @@ from unstir.models.latent_diffusion import LatentConfig
 from unstir.models.quantise import CodebookConfig, FsqConfig
 from unstir.models.unclip import UnclipConfig
 from unstir.models.vae import VaeConfig
+from unstir.models.word_classifier import WordClassifierConfig
 from unstir.nn.autoencoder import ConvNetConfig
 from unstir.nn.clip_text import ClipTextConfig
 from unstir.nn.code_transformer import CodeTransformerConfig
@@ -139,7 +140,17 @@ def cascade():
     )
 
 
+def classifier():
+    return Recipe(
+        model=WordClassifierConfig(
+            8, ConvNetConfig(3, 8, patch=1, widths=(16,), blocks=1), ("red", "blue", "disc", "box")
+        ),
+        train=_train(caption_dropout=0.0),
+    )
+
+
 RECIPES = {
+    "classifier": classifier,
     "diffusion": diffusion,
     "autoencoder": autoencoder,
     "latent": latent,

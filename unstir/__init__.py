@@ -5,7 +5,8 @@
     model = unstir.load()
     model.draw("red apple, fluent 3d", n=4, seed=1)
 
-`unstir.load`, `unstir.load_clip`, `unstir.train` and `unstir.evaluate` are the Python interface (docs/python.md).
+`unstir.load`, `unstir.load_clip`, `unstir.train`, `unstir.evaluate` and `unstir.compare` are the Python interface
+(docs/python.md).
 Importing the package costs nothing: torch is imported by the first call.
 """
 
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unstir.comparison import compare as compare
     from unstir.evaluation import evaluate as evaluate
     from unstir.interop.clip import LoadedClip
     from unstir.model import Model
     from unstir.training import train as train
 
-__all__ = ("evaluate", "load", "load_clip", "train")
+__all__ = ("compare", "evaluate", "load", "load_clip", "train")
 __version__ = "0.2.0.dev0"
 
 
@@ -52,7 +54,10 @@ def load_clip(model: str | Path | None = None, *, device: str = "auto") -> "Load
 
 
 def __getattr__(name: str) -> Any:
-    """The packages `unstir.train` and `unstir.evaluate`, which can be called; each is imported when it is used."""
-    if name in ("evaluate", "train"):
+    """The packages `unstir.train`, `unstir.evaluate` and `unstir.compare`, which can be called.
+
+    Each is imported when it is used.
+    """
+    if name in ("compare", "evaluate", "train"):
         return import_module(f"unstir.{name}")
     raise AttributeError(f"module 'unstir' has no attribute {name!r}")

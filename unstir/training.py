@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unstir import recipes
 from unstir.durations import parse_duration
 from unstir.errors import UserError
-from unstir.models.paradigms import names
+from unstir.models.paradigms import names, paradigm
 from unstir.request import checked_device, checked_seed
 from unstir.train.kinds import SizeName
 from unstir.train.loop import Progress
@@ -57,7 +57,7 @@ def train(
     stages: models that were trained before, such as {"autoencoder": "runs/ae"}; the others are trained first.
     report: called with every line of the log.
     stop: asked after every step; when true the run is saved.
-    Returns the model so far, ready to draw, or the CLIP or autoencoder.
+    Returns the model so far, ready to draw, or the CLIP, autoencoder or classifier.
     Raises UserError for what cannot be, and Stopped where `stop` ended it in an earlier stage.
     """
     began = time.monotonic()
@@ -102,7 +102,7 @@ def _result(run: Path, kind: str, device: str) -> Any:
         from unstir.interop.clip import load_any_clip
 
         return load_any_clip(run, device)
-    if kind == "autoencoder":
+    if paradigm(kind).settings is None:
         return load_kind(run, kind, device)
     from unstir.model import Model
 

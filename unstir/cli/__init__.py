@@ -37,6 +37,9 @@ app.command(
 )
 app.command("unstir.cli.distill:distill", name="tune", help="The former name of distill.", show=False)
 app.command("unstir.cli.evaluate:evaluate", name="evaluate", help="Measure a model against captioned pictures.")
+app.command(
+    "unstir.cli.compare:compare", name="compare", help="Train kinds of model for the same time and compare them."
+)
 app.command("unstir.cli.check:check", name="check", help="Validate captioned pictures before training.")
 app.command("unstir.cli.clip:clip", name="clip", help="Compare pictures and words, search pictures.")
 

@@ -37,6 +37,10 @@ from unstir.text.tokenizer import Tokenizer
 ENLARGING = 16
 """Streams of the noise of the stages that enlarge begin here; there are two for each."""
 
+ENLARGING_ROWS = 4
+"""Stages that enlarge are trained on every fourth picture of a batch: they cost as much as the first one, learn what is
+local, and are ready long before it."""
+
 LARGEST_AUGMENTATION = 0.9
 """Of the noise levels that the smaller picture has in training."""
 
@@ -205,18 +209,23 @@ class Cascade(nn.Module):
         group = process_group()
         total = len(batch.x0) * group.size
         rows = group.rows(total)
+        # Counted over the whole batch, so that the number of processes changes nothing.
+        some = slice(-rows.start % ENLARGING_ROWS, None, ENLARGING_ROWS)
         for index, name in enumerate(self.parts()):
             real = self._at(batch.x0, index)
             # Larger pictures need more noise to hide as much, and the smaller picture tells the coarse part.
             times = LogitNormal(self.config.t_mean if index == 0 else -0.4, self.config.t_std)
             t = times.sample(total, rng, rows)
             eps = torch.randn(total, *real.shape[1:], generator=rng, device=real.device)[rows]
-            cond: Any = self.words(batch.ids, index)
-            if index:
-                s = LARGEST_AUGMENTATION * torch.rand(total, generator=rng, device=real.device)[rows]
-                noise = torch.randn(total, *real.shape[1:], generator=rng, device=real.device)[rows]
-                cond = self._shown(cond, self._at(batch.x0, index - 1), s, noise)
-            yield name, self._error(index, real, cond, t, eps).mean()
+            if not index:
+                yield name, self._error(index, real, self.words(batch.ids, index), t, eps).mean()
+                continue
+            s = LARGEST_AUGMENTATION * torch.rand(total, generator=rng, device=real.device)[rows]
+            noise = torch.randn(total, *real.shape[1:], generator=rng, device=real.device)[rows]
+            kept = some if total % (ENLARGING_ROWS * group.size) == 0 else slice(None)
+            small = self._at(batch.x0[kept], index - 1)
+            cond = self._shown(self.words(batch.ids[kept], index), small, s[kept], noise[kept])
+            yield name, self._error(index, real[kept], cond, t[kept], eps[kept]).mean()
 
     def _error(self, index: int, real: Tensor, cond: Any, t: Tensor, eps: Tensor) -> Tensor:
         xt = noised(real, eps, t, self.schedule)

@@ -6,6 +6,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
@@ -25,6 +26,7 @@ class Paradigm:
     settings: the dataclass of its settings for drawing; None: it does not draw.
     tokenizer: makes the tokenizer from its JSON in the model file; None: it reads no text.
     clip_guidance: whether its `draw` takes `wrap`, a function around its denoiser.
+    likelihood: what its `picture_bits` are: "exact", an upper "bound", or "none" where it has none.
     """
 
     name: str
@@ -34,13 +36,22 @@ class Paradigm:
     settings: type[Settings] | None
     tokenizer: Callable[[str], Tokenizer] | None = Tokenizer
     clip_guidance: bool = False
+    likelihood: Literal["exact", "bound", "none"] = "none"
 
 
 def _diffusion() -> Paradigm:
     from unstir.models.diffusion import Diffusion, DiffusionConfig
     from unstir.settings import DiffusionSettings
 
-    return Paradigm("diffusion", "a diffusion model", Diffusion, DiffusionConfig, DiffusionSettings, clip_guidance=True)
+    return Paradigm(
+        "diffusion",
+        "a diffusion model",
+        Diffusion,
+        DiffusionConfig,
+        DiffusionSettings,
+        clip_guidance=True,
+        likelihood="bound",
+    )
 
 
 def _clip() -> Paradigm:
@@ -67,7 +78,7 @@ def _vae() -> Paradigm:
     from unstir.models.vae import Vae, VaeConfig
     from unstir.settings import VaeSettings
 
-    return Paradigm("vae", "a VAE", Vae, VaeConfig, VaeSettings)
+    return Paradigm("vae", "a VAE", Vae, VaeConfig, VaeSettings, likelihood="bound")
 
 
 def _vqvae() -> Paradigm:
@@ -101,6 +112,12 @@ def _cascade() -> Paradigm:
     return Paradigm("cascade", "a cascade", Cascade, CascadeConfig, CascadeSettings, any_tokenizer_of)
 
 
+def _classifier() -> Paradigm:
+    from unstir.models.word_classifier import WordClassifier, WordClassifierConfig
+
+    return Paradigm("classifier", "a word classifier", WordClassifier, WordClassifierConfig, None, None)
+
+
 BUILT_IN: dict[str, Callable[[], Paradigm]] = {
     "diffusion": _diffusion,
     "latent": _latent,
@@ -111,6 +128,7 @@ BUILT_IN: dict[str, Callable[[], Paradigm]] = {
     "maskgit": _maskgit,
     "autoencoder": _autoencoder,
     "clip": _clip,
+    "classifier": _classifier,
 }
 """Each is imported at its first use."""
 

@@ -283,6 +283,16 @@ def _cascade() -> Training:
     )
 
 
+def _classifier() -> Training:
+    from unstir.train import auto_classifier_recipe
+
+    return Training(
+        recipe=auto_classifier_recipe.classifier_recipe,
+        preview=auto_classifier_recipe.words_sheet,
+        expectation=False,
+    )
+
+
 BUILT_IN: dict[str, Callable[[], Training]] = {
     "diffusion": _diffusion,
     "consistency": _consistency,
@@ -294,6 +304,7 @@ BUILT_IN: dict[str, Callable[[], Training]] = {
     "maskgit": partial(_code_model, masked=True),
     "unclip": _unclip,
     "cascade": _cascade,
+    "classifier": _classifier,
 }
 """Each is imported when it is first asked for."""
 

@@ -45,16 +45,37 @@ def read_pictures(setup: RunSetup, read: Callable[[], None]) -> Pictures:
     return Pictures.load(setup.folder / run_folder.PICTURES)
 
 
+def open_training_data(data: str, size: int | None = None) -> Source | Pictures:
+    """As `open_data`; also the packed pictures of a run or a comparison."""
+    return Pictures.load(Path(data)) if (Path(data) / LISTING).exists() else open_data(data, size=size)
+
+
+def read_at_size(setup: RunSetup, side: int) -> None:
+    """Pack the data at this size, with an alpha channel where a picture has transparency. UserError for none."""
+    found = open_data(setup.data, size=side)
+    if isinstance(found, Pictures):
+        found.save(setup.folder / run_folder.PICTURES)
+        return
+    if not found.entries:
+        raise UserError(f"there are no pictures in {found.name}")
+    with setup.reporter.stage("checking and packing pictures", len(found.entries)) as progress:
+        report, _ = check_and_pack(
+            found, side, setup.folder / run_folder.PICTURES, progress=lambda done, _: progress(done)
+        )
+    for line in report.lines():
+        setup.reporter.say(line)
+
+
 def read_for_budget(setup: RunSetup) -> None:
     """Pack the data at a size that suits it and the budget. Checks every picture in the same pass, and reports.
 
     UserError where no picture can be used.
     """
-    found = open_data(setup.data)
+    found = open_training_data(setup.data)
     where = setup.folder / run_folder.PICTURES
     if isinstance(found, Pictures):
         found.save(where)
-        setup.reporter.say(f"{setup.data}: {len(found)} built-in pictures")
+        setup.reporter.say(f"{setup.data}: {len(found)} pictures")
         return
     if not found.entries:
         raise UserError(f"there are no pictures in {found.name}")
@@ -89,7 +110,7 @@ def _within_budget(setup: RunSetup, found: Source, seconds: float) -> Source:
 
 def read_for_recipe(setup: RunSetup, recipe: Recipe) -> None:
     """Pack the pictures that the recipe selects from the data."""
-    found = open_data(setup.data, size=recipe.shape[1])
+    found = open_training_data(setup.data, recipe.shape[1])
     count = len(found if isinstance(found, Pictures) else found.entries)
     with setup.reporter.stage("reading pictures", count) as progress:
         _, problems = pack_for(found, recipe, setup.folder / run_folder.PICTURES, lambda done, _: progress(done))
@@ -109,7 +130,7 @@ def read_for_model(setup: RunSetup, shape: tuple[int, int, int]) -> None:
         every = Pictures.load(Path(setup.data) / run_folder.PICTURES)
         found = every.take(split(every, read_run_file(Path(setup.data)).train)[0])
     else:
-        opened = open_data(setup.data, size=side)
+        opened = open_training_data(setup.data, side)
         if not isinstance(opened, Pictures):
             with setup.reporter.stage("reading pictures", len(opened.entries)) as progress:
                 pack(opened, side, channels, where, progress=lambda done, _: progress(done))
