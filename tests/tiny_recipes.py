@@ -10,7 +10,7 @@ from unstir.models.embedding_prior import PriorConfig
 from unstir.models.latent_diffusion import LatentConfig
 from unstir.models.quantise import CodebookConfig, FsqConfig
 from unstir.models.unclip import UnclipConfig
-from unstir.models.vae import VaeConfig
+from unstir.models.vae_ladder import VaeConfig
 from unstir.models.word_classifier import WordClassifierConfig
 from unstir.nn.autoencoder import ConvNetConfig
 from unstir.nn.clip_text import ClipTextConfig

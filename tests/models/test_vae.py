@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from unstir.models.generative import GenerativeModel, LikelihoodModel, final
-from unstir.models.vae import Vae, VaeConfig
+from unstir.models.vae import Vae
+from unstir.models.vae_ladder import VaeConfig
 from unstir.nn.init import initialise
 from unstir.nn.text import TextConfig
 from unstir.settings import VaeSettings

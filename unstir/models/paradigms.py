@@ -75,7 +75,8 @@ def _latent() -> Paradigm:
 
 
 def _vae() -> Paradigm:
-    from unstir.models.vae import Vae, VaeConfig
+    from unstir.models.vae import Vae
+    from unstir.models.vae_ladder import VaeConfig
     from unstir.settings import VaeSettings
 
     return Paradigm("vae", "a VAE", Vae, VaeConfig, VaeSettings, likelihood="bound")

@@ -12,7 +12,7 @@ from unstir.models.code_model import CodeModelConfig, MaskedCodeModelConfig
 from unstir.models.embedding_prior import PriorConfig
 from unstir.models.quantise import FsqConfig
 from unstir.models.unclip import UnclipConfig
-from unstir.models.vae import VaeConfig
+from unstir.models.vae_ladder import VaeConfig
 from unstir.nn.code_transformer import CodeTransformerConfig
 from unstir.nn.embedding_condition import EmbeddingConfig
 from unstir.nn.frozen_text import FrozenTextConfig
