@@ -18,10 +18,12 @@ from unstir.evaluate.metrics.kernel_distance import kernel_distance
 from unstir.evaluate.metrics.likelihood import bits_per_dim_of
 from unstir.evaluate.metrics.memorisation import memorisation
 from unstir.evaluate.metrics.precision_recall import precision_recall
+from unstir.evaluate.metrics.reconstruction import psnr, ssim
 from unstir.evaluate.run.features import pixel_features
 from unstir.evaluate.statistics.arrays import Embeddings
 from unstir.evaluate.statistics.resampling import permutation
 from unstir.models.generative import LikelihoodModel, final
+from unstir.models.pixels import on_white
 from unstir.settings import Settings
 from unstir.weights.model_file import Loaded, load_model
 
@@ -94,6 +96,13 @@ def of_pictures(
         right = [check_caption(picture, caption).right for picture, caption in zip(pixels, captions, strict=True)]
         found["exactly as asked"] = float(np.mean(right))
     return found
+
+
+def of_reconstructions(real: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> dict[str, float]:
+    """How close an autoencoder's pictures are to their originals, over white."""
+    before, after = on_white(real), on_white(decoded)
+    similar = [ssim(a, b) for a, b in zip(before, after, strict=True)]
+    return {"PSNR": float(psnr(before, after).mean()), "SSIM": float(np.mean(similar))}
 
 
 def settings_with_steps(settings: Settings, steps: int) -> Settings | None:

@@ -163,6 +163,7 @@ def _anchors(
                 decoded = np.concatenate(list(reconstructions(autoencoder, torch.from_numpy(held))))
                 name = f"autoencoder of {kind}"
                 found[name] = measures.of_pictures(decoded, held_captions, evaluators, reference, data)
+                found[name] |= measures.of_reconstructions(held, decoded)
         done(4)
     firsts = [("a training picture", copies[:FIRST_PICTURES]), ("probabilistic PCA", made[:FIRST_PICTURES])]
     return found, firsts
