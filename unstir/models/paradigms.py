@@ -101,6 +101,20 @@ def _cascade() -> Paradigm:
     return Paradigm("cascade", "a cascade", Cascade, CascadeConfig, CascadeSettings, any_tokenizer_of)
 
 
+def _pixelcnn() -> Paradigm:
+    from unstir.models.pixelcnn import PixelCnn, PixelCnnConfig
+    from unstir.settings import PixelSettings
+
+    return Paradigm("pixelcnn", "a PixelCNN", PixelCnn, PixelCnnConfig, PixelSettings)
+
+
+def _pixelrnn() -> Paradigm:
+    from unstir.models.pixelrnn import PixelRnn, PixelRnnConfig
+    from unstir.settings import PixelSettings
+
+    return Paradigm("pixelrnn", "a PixelRNN", PixelRnn, PixelRnnConfig, PixelSettings)
+
+
 BUILT_IN: dict[str, Callable[[], Paradigm]] = {
     "diffusion": _diffusion,
     "latent": _latent,
@@ -109,6 +123,8 @@ BUILT_IN: dict[str, Callable[[], Paradigm]] = {
     "vae": _vae,
     "vqvae": _vqvae,
     "maskgit": _maskgit,
+    "pixelcnn": _pixelcnn,
+    "pixelrnn": _pixelrnn,
     "autoencoder": _autoencoder,
     "clip": _clip,
 }
