@@ -8,6 +8,8 @@ from unstir.models.code_model import CodeModelConfig, MaskedCodeModelConfig
 from unstir.models.diffusion import DiffusionConfig
 from unstir.models.embedding_prior import PriorConfig
 from unstir.models.latent_diffusion import LatentConfig
+from unstir.models.pixelcnn import PixelCnnConfig
+from unstir.models.pixelrnn import PixelRnnConfig
 from unstir.models.quantise import CodebookConfig, FsqConfig
 from unstir.models.unclip import UnclipConfig
 from unstir.models.vae_ladder import VaeConfig
@@ -120,6 +122,22 @@ def maskgit():
     )
 
 
+def pixelcnn():
+    return Recipe(
+        model=PixelCnnConfig(8, 3, TEXT, components=2, dropout=0.2, width=16, scales=2, blocks=1),
+        train=_train(),
+        prompts=PROMPTS,
+    )
+
+
+def pixelrnn():
+    return Recipe(
+        model=PixelRnnConfig(8, 3, TEXT, components=2, dropout=0.2, hidden=16, layers=1),
+        train=_train(),
+        prompts=PROMPTS,
+    )
+
+
 def unclip():
     return Recipe(
         model=UnclipConfig(network=_unet(8, 3), text=EmbeddingConfig(16, 2, 32), clip=CLIP, prior=PriorConfig(32, 1)),
@@ -157,6 +175,8 @@ RECIPES = {
     "vae": vae,
     "vqvae": vqvae,
     "maskgit": maskgit,
+    "pixelcnn": pixelcnn,
+    "pixelrnn": pixelrnn,
     "unclip": unclip,
     "cascade": cascade,
 }

@@ -203,3 +203,13 @@ class MaskedCodeSettings(CodeSettings):
     choice_temperature: float = setting(
         4.5, "How random it is which codes are kept in a step.", option="choice-temperature", least=0, most=100
     )
+
+
+@dataclass(frozen=True)
+class PixelSettings(Settings):
+    """Of a model that draws pixels one after the other."""
+
+    temperature: float = _temperature(1.0, "Above 1 more varied, below 1 more likely values; 0 takes the likeliest.")
+    guidance_scale: float = setting(
+        1.0, "Classifier-free guidance scale: how strongly to follow the prompt; 1 is off.", option="guidance", least=0
+    )

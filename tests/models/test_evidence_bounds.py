@@ -37,12 +37,13 @@ def test_a_mixture_sums_to_one_and_of_one_component_is_that():
     generator = torch.Generator().manual_seed(0)
     logits, means, scales = (torch.randn(3, 5, generator=generator, dtype=torch.float64) for _ in range(3))
     x = torch.linspace(-1, 1, 17, dtype=torch.float64)[:, None].expand(-1, 3)
-    total = discretised_logistic_mixture(x, logits, means, scales - 2, 17).exp().sum(0)
+    each = means[:, None], scales[:, None]
+    total = discretised_logistic_mixture(x[..., None], logits, each[0], each[1] - 2, 17).exp().sum(0)
     assert torch.allclose(total, torch.ones(3, dtype=torch.float64))
-    one = discretised_logistic_mixture(x, logits[:, :1], means[:, :1], scales[:, :1], 17)
+    one = discretised_logistic_mixture(x[..., None], logits[:, :1], each[0][..., :1], each[1][..., :1], 17)
     assert torch.allclose(one, discretised_logistic(x, means[:, 0], scales[:, 0], 17))
     # For many levels it is the density times the width of a level.
-    fine = discretised_logistic_mixture(x[8:9], logits, means, scales, 100_001)
+    fine = discretised_logistic_mixture(x[8:9, :, None], logits, *each, 100_001)
     base = torch.distributions.TransformedDistribution(
         torch.distributions.Uniform(torch.zeros(3, 5).double(), 1),
         [

@@ -48,9 +48,9 @@ def train(
     budget
         Maximum duration of the command: 90s, 30m (the default), 2h.
     kind
-        What to train: diffusion (the default), latent, vae, vqvae, maskgit, unclip and cascade draw pictures from
-        prompts (docs/paradigms.md); autoencoder encodes pictures; clip compares pictures with texts; classifier names
-        the words of a picture. A model in several stages trains them one after the other.
+        What to train. Drawing pictures from prompts (docs/paradigms.md): diffusion (the default), latent, vae, vqvae,
+        maskgit, unclip, cascade, pixelcnn, pixelrnn. Others: autoencoder encodes pictures; clip compares pictures with
+        texts; classifier names the words of a picture. A model in several stages trains them one after the other.
     size
         Size of the network. Default: chosen by the budget.
     autoencoder

@@ -31,13 +31,16 @@ def discretised_logistic(x: Tensor, mean: Tensor, log_scale: Tensor, levels: int
 def discretised_logistic_mixture(
     x: Tensor, logits: Tensor, means: Tensor, log_scales: Tensor, levels: int = 256
 ) -> Tensor:
-    """The log probability under a mixture, in nats.
+    """The log probability of C values together under a mixture, in nats.
 
-    x: (...) on the grid of `levels` points in [-1, 1].
-    logits, means, log_scales: (..., K) of the K components.
+    The values of a component are independent, or their means have been moved by the values before them
+    (`models.logistic_mixture`).
+    x: (..., C) on the grid of `levels` points in [-1, 1].
+    logits: (..., M) of the M components.
+    means, log_scales: (..., C, M).
     Returns (...).
     """
-    parts = discretised_logistic(x.unsqueeze(-1), means, log_scales, levels)
+    parts = discretised_logistic(x.unsqueeze(-1), means, log_scales, levels).sum(-2)
     return torch.logsumexp(parts + logits.log_softmax(-1), dim=-1)
 
 

@@ -119,6 +119,20 @@ def _classifier() -> Paradigm:
     return Paradigm("classifier", "a word classifier", WordClassifier, WordClassifierConfig, None, None)
 
 
+def _pixelcnn() -> Paradigm:
+    from unstir.models.pixelcnn import PixelCnn, PixelCnnConfig
+    from unstir.settings import PixelSettings
+
+    return Paradigm("pixelcnn", "a PixelCNN", PixelCnn, PixelCnnConfig, PixelSettings, likelihood="exact")
+
+
+def _pixelrnn() -> Paradigm:
+    from unstir.models.pixelrnn import PixelRnn, PixelRnnConfig
+    from unstir.settings import PixelSettings
+
+    return Paradigm("pixelrnn", "a PixelRNN", PixelRnn, PixelRnnConfig, PixelSettings, likelihood="exact")
+
+
 BUILT_IN: dict[str, Callable[[], Paradigm]] = {
     "diffusion": _diffusion,
     "latent": _latent,
@@ -127,6 +141,8 @@ BUILT_IN: dict[str, Callable[[], Paradigm]] = {
     "vae": _vae,
     "vqvae": _vqvae,
     "maskgit": _maskgit,
+    "pixelcnn": _pixelcnn,
+    "pixelrnn": _pixelrnn,
     "autoencoder": _autoencoder,
     "clip": _clip,
     "classifier": _classifier,

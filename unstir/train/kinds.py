@@ -253,6 +253,18 @@ def _code_model(masked: bool) -> Training:
     )
 
 
+def _pixelcnn() -> Training:
+    from unstir.train import auto_pixel_recipe
+
+    return Training(recipe=auto_pixel_recipe.pixelcnn_recipe, expectation=False)
+
+
+def _pixelrnn() -> Training:
+    from unstir.train import auto_pixel_recipe
+
+    return Training(recipe=auto_pixel_recipe.pixelrnn_recipe, expectation=False)
+
+
 def _unclip() -> Training:
     from unstir.train import auto_paradigm_recipe, train_metrics, unclip_training, validation
 
@@ -302,6 +314,8 @@ BUILT_IN: dict[str, Callable[[], Training]] = {
     "vae": _vae,
     "vqvae": partial(_code_model, masked=False),
     "maskgit": partial(_code_model, masked=True),
+    "pixelcnn": _pixelcnn,
+    "pixelrnn": _pixelrnn,
     "unclip": _unclip,
     "cascade": _cascade,
     "classifier": _classifier,
