@@ -8,6 +8,7 @@ from unstir.models.code_model import CodeModelConfig, MaskedCodeModelConfig
 from unstir.models.diffusion import DiffusionConfig
 from unstir.models.embedding_prior import PriorConfig
 from unstir.models.latent_diffusion import LatentConfig
+from unstir.models.previous_step import PreviousStepConfig
 from unstir.models.quantise import CodebookConfig, FsqConfig
 from unstir.models.unclip import UnclipConfig
 from unstir.models.vae import VaeConfig
@@ -73,6 +74,10 @@ def diffusion():
         prompts=PROMPTS,
         settings=DiffusionSettings(steps=2),
     )
+
+
+def previous_step():
+    return Recipe(model=PreviousStepConfig(_unet(8, 3), TEXT, steps=3), train=_train(), prompts=PROMPTS)
 
 
 def autoencoder():
@@ -141,6 +146,7 @@ def cascade():
 
 RECIPES = {
     "diffusion": diffusion,
+    "previous-step": previous_step,
     "autoencoder": autoencoder,
     "latent": latent,
     "vae": vae,

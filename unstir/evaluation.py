@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from unstir.data.built_in import BUILT_IN
 from unstir.errors import UserError
 from unstir.evaluate.evaluation import evaluate_model as measure
-from unstir.evaluate.metrics.likelihood import bits_per_dim_of
+from unstir.evaluate.metrics.likelihood import BitsPerDim, bits_per_dim_of, ode_bits_of
 from unstir.evaluate.report.document import JSON_FILE, EvaluationReport, write_report
 from unstir.evaluate.run.cache import ArrayCache
 from unstir.evaluate.run.features import ClipFeatures
@@ -17,7 +18,7 @@ from unstir.evaluate.run.generation import batch_drawer, check_captions
 from unstir.evaluate.run.held_out import held_out_of_notes, read_held_out_list
 from unstir.evaluate.run.inputs import EvaluatedModel
 from unstir.evaluate.run.real_pictures import open_real_pictures
-from unstir.models.generative import LikelihoodModel
+from unstir.models.generative import LikelihoodModel, OdeLikelihoodModel
 from unstir.request import Request, checked_device, checked_seed, fingerprint, request_of
 from unstir.train.run_setup import Reporter, Silent
 from unstir.weights.model_file import DEFAULT_CLIP, Loaded, find_model, load_clip, load_model
@@ -44,6 +45,7 @@ def evaluate(
     features: Literal["clip", "raw"] = "clip",
     seed: int = 0,
     likelihood: bool = True,
+    ode_likelihood: int = 0,
     cache: str | Path | None = None,
     device: str = "auto",
     reporter: Reporter | None = None,
@@ -52,7 +54,7 @@ def evaluate(
     """Measure a model against captioned pictures, and write report.json and report.html.
 
     model: a model file, or the folder of a run.
-    data, out, n, held_out, clip, features, seed, likelihood, cache: as `unstir evaluate --help` says.
+    data, out, n, held_out, clip, features, seed, likelihood, ode_likelihood, cache: as `unstir evaluate --help` says.
     reporter: is told what goes on; None: nobody.
     settings: what to draw with, as `steps=8`; the model's own by default.
     Returns what report.json holds. Raises UserError for what cannot be.
@@ -67,6 +69,7 @@ def evaluate(
         features=features,
         seed=seed,
         likelihood=likelihood,
+        ode_likelihood=ode_likelihood,
         cache=None if cache is None else Path(cache),
         device=device,
         reporter=reporter or Silent(),
@@ -87,6 +90,7 @@ def measured(
     features: Literal["clip", "raw"],
     seed: int,
     likelihood: bool,
+    ode_likelihood: int,
     cache: Path | None,
     device: str,
     reporter: Reporter,
@@ -99,9 +103,13 @@ def measured(
     device = checked_device(device)
     if held_out is not None and data in BUILT_IN and not Path(data).exists():
         raise UserError(f"the built-in set {data} knows what it holds out; leave out --held-out")
+    if ode_likelihood and (ode_likelihood < 2 or not likelihood):
+        raise UserError("--ode-likelihood takes 2 pictures or more, and is measured beside the bound")
     loaded = load_model(model, device, steps=settings.get("steps"))
+    if ode_likelihood and not isinstance(loaded.model, OdeLikelihoodModel):
+        raise UserError(f"{loaded.title} has no likelihood by an ODE; omit --ode-likelihood")
     request = request_of(loaded, "", seed, **settings)
-    evaluated = _evaluated_model(loaded, request, likelihood)
+    evaluated = _evaluated_model(loaded, request, likelihood, ode_likelihood)
     clip_features = _clip_features(clip, features, device, cache)
     entries = read_held_out_list(held_out) if held_out is not None else held_out_of_notes(loaded.notes)
     try:
@@ -141,24 +149,31 @@ def _stem(model: Path) -> str:
     return path.parent.name if path.stem == "model" else path.stem
 
 
-def _evaluated_model(loaded: Loaded[Any], request: Request, likelihood: bool) -> EvaluatedModel:
+def _evaluated_model(loaded: Loaded[Any], request: Request, likelihood: bool, ode_count: int) -> EvaluatedModel:
     """The model as what is evaluated."""
     model = loaded.model
     values = {name: value for name, value in request.values().items() if name not in ("prompt", "seed")}
 
-    def bits(pictures: "Pictures", seeds: Sequence[int], done: Callable[[float], None]) -> "Floats":
+    def bits(
+        measure: Callable[[Any], BitsPerDim],
+        pictures: "Pictures",
+        seeds: Sequence[int],
+        done: Callable[[float], None],
+    ) -> "Floats":
         import torch
 
         exact = load_model(loaded.path, str(model.device), torch.float32).model
-        return bits_per_dim_of(exact)(pictures, seeds, done)
+        return measure(exact)(pictures, seeds, done)
 
     return EvaluatedModel(
         loaded.name,
         batch_drawer(model, request.settings),
         values,
         lambda captions: check_captions(model, captions),
-        bits if likelihood and isinstance(model, LikelihoodModel) else None,
+        partial(bits, bits_per_dim_of) if likelihood and isinstance(model, LikelihoodModel) else None,
         _reconstruct(model),
+        partial(bits, ode_bits_of) if ode_count else None,
+        ode_count,
     )
 
 

@@ -43,6 +43,14 @@ def _diffusion() -> Paradigm:
     return Paradigm("diffusion", "a diffusion model", Diffusion, DiffusionConfig, DiffusionSettings, clip_guidance=True)
 
 
+def _previous_step() -> Paradigm:
+    from unstir.models.previous_step import PreviousStep, PreviousStepConfig
+    from unstir.settings import PreviousStepSettings
+
+    title = "a model that predicts the previous step"
+    return Paradigm("previous-step", title, PreviousStep, PreviousStepConfig, PreviousStepSettings)
+
+
 def _clip() -> Paradigm:
     from unstir.models.clip import Clip, ClipConfig
     from unstir.text.clip_tokenizer import tokenizer_of
@@ -103,6 +111,7 @@ def _cascade() -> Paradigm:
 
 BUILT_IN: dict[str, Callable[[], Paradigm]] = {
     "diffusion": _diffusion,
+    "previous-step": _previous_step,
     "latent": _latent,
     "unclip": _unclip,
     "cascade": _cascade,
