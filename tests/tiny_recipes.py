@@ -10,6 +10,7 @@ from unstir.models.embedding_prior import PriorConfig
 from unstir.models.latent_diffusion import LatentConfig
 from unstir.models.pixelcnn import PixelCnnConfig
 from unstir.models.pixelrnn import PixelRnnConfig
+from unstir.models.previous_step import PreviousStepConfig
 from unstir.models.quantise import CodebookConfig, FsqConfig
 from unstir.models.unclip import UnclipConfig
 from unstir.models.vae_ladder import VaeConfig
@@ -76,6 +77,10 @@ def diffusion():
         prompts=PROMPTS,
         settings=DiffusionSettings(steps=2),
     )
+
+
+def previous_step():
+    return Recipe(model=PreviousStepConfig(_unet(8, 3), TEXT, steps=3), train=_train(), prompts=PROMPTS)
 
 
 def autoencoder():
@@ -170,6 +175,7 @@ def classifier():
 RECIPES = {
     "classifier": classifier,
     "diffusion": diffusion,
+    "previous-step": previous_step,
     "autoencoder": autoencoder,
     "latent": latent,
     "vae": vae,

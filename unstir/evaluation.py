@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unstir.data.built_in import BUILT_IN
 from unstir.errors import UserError
 from unstir.evaluate.evaluation import Features, evaluate_autoencoder, evaluate_model
-from unstir.evaluate.metrics.likelihood import bits_per_dim_of
+from unstir.evaluate.metrics.likelihood import BitsPerDim, bits_per_dim_of, ode_bits_of
 from unstir.evaluate.report.document import JSON_FILE, EvaluationReport, write_report
 from unstir.evaluate.report.reconstruction_section import Reconstruct
 from unstir.evaluate.run.cache import ArrayCache
@@ -18,7 +19,7 @@ from unstir.evaluate.run.generation import batch_drawer, check_captions
 from unstir.evaluate.run.held_out import held_out_of_notes, read_held_out_list
 from unstir.evaluate.run.inputs import EvaluatedModel
 from unstir.evaluate.run.real_pictures import RealPictures, open_real_pictures
-from unstir.models.generative import LikelihoodModel
+from unstir.models.generative import LikelihoodModel, OdeLikelihoodModel
 from unstir.request import Request, checked_device, checked_seed, fingerprint, request_of
 from unstir.train.run_setup import Reporter, Silent
 from unstir.weights.model_file import (
@@ -56,6 +57,7 @@ def evaluate(
     features: Features = "clip",
     seed: int = 0,
     likelihood: bool = True,
+    ode_likelihood: int = 0,
     cache: str | Path | None = None,
     device: str = "auto",
     reporter: Reporter | None = None,
@@ -64,7 +66,7 @@ def evaluate(
     """Measure a model against captioned pictures, and write report.json and report.html.
 
     model: a model file, or the folder of a run.
-    data, out, n, held_out, clip, features, seed, likelihood, cache: as `unstir evaluate --help` says.
+    data, out, n, held_out, clip, features, seed, likelihood, ode_likelihood, cache: as `unstir evaluate --help` says.
     reporter: is told what goes on; None: nobody.
     settings: what to draw with, as `steps=8`; the model's own by default.
     Returns what report.json holds. Raises UserError for what cannot be.
@@ -79,6 +81,7 @@ def evaluate(
         features=features,
         seed=seed,
         likelihood=likelihood,
+        ode_likelihood=ode_likelihood,
         cache=None if cache is None else Path(cache),
         device=device,
         reporter=reporter or Silent(),
@@ -99,6 +102,7 @@ def measured(
     features: Features,
     seed: int,
     likelihood: bool,
+    ode_likelihood: int,
     cache: Path | None,
     device: str,
     reporter: Reporter,
@@ -111,10 +115,12 @@ def measured(
     device = checked_device(device)
     if held_out is not None and data in BUILT_IN and not Path(data).exists():
         raise UserError(f"the built-in set {data} knows what it holds out; leave out --held-out")
+    if ode_likelihood and (ode_likelihood < 2 or not likelihood):
+        raise UserError("--ode-likelihood takes 2 pictures or more, and is measured beside the bound")
     clip_features = _clip_features(clip, features, device, cache)
     path = find_model(model)
     prepare = _autoencoder_measure if kind_of_file(path).name == "autoencoder" else _model_measure
-    shape, notes, measure = prepare(path, data, device, seed, likelihood, settings)
+    shape, notes, measure = prepare(path, data, device, seed, likelihood, ode_likelihood, settings)
     entries = read_held_out_list(held_out) if held_out is not None else held_out_of_notes(notes)
     try:
         real = open_real_pictures(data, shape, entries, cache / "real", reporter.stage)
@@ -136,12 +142,14 @@ def measured(
 
 
 def _model_measure(
-    path: Path, data: str, device: str, seed: int, likelihood: bool, settings: dict[str, Any]
+    path: Path, data: str, device: str, seed: int, likelihood: bool, ode_likelihood: int, settings: dict[str, Any]
 ) -> Prepared:
     """Of a model that draws: the shape of its pictures, its notes, and the function that measures it."""
     loaded = load_model(path, device, steps=settings.get("steps"))
+    if ode_likelihood and not isinstance(loaded.model, OdeLikelihoodModel):
+        raise UserError(f"{loaded.title} has no likelihood by an ODE; omit --ode-likelihood")
     request = request_of(loaded, "", seed, **settings)
-    evaluated = _evaluated_model(loaded, request, likelihood)
+    evaluated = _evaluated_model(loaded, request, likelihood, ode_likelihood)
 
     def measure(
         real: RealPictures, n: int, clip: ClipFeatures | None, features: Features, out: Path, reporter: Reporter
@@ -154,11 +162,13 @@ def _model_measure(
 
 
 def _autoencoder_measure(
-    path: Path, data: str, device: str, seed: int, _likelihood: bool, settings: dict[str, Any]
+    path: Path, data: str, device: str, seed: int, _likelihood: bool, ode_likelihood: int, settings: dict[str, Any]
 ) -> Prepared:
     """As `_model_measure`, of an autoencoder. UserError where there are settings for drawing."""
     if settings:
         raise UserError(f"an autoencoder draws nothing and has no setting {', '.join(settings)}; omit it")
+    if ode_likelihood:
+        raise UserError("an autoencoder has no likelihood by an ODE; omit --ode-likelihood")
     model = load_kind(path, "autoencoder", device)
 
     def measure(
@@ -187,24 +197,31 @@ def _stem(model: Path) -> str:
     return path.parent.name if path.stem == "model" else path.stem
 
 
-def _evaluated_model(loaded: Loaded[Any], request: Request, likelihood: bool) -> EvaluatedModel:
+def _evaluated_model(loaded: Loaded[Any], request: Request, likelihood: bool, ode_count: int) -> EvaluatedModel:
     """The model as what is evaluated."""
     model = loaded.model
     values = {name: value for name, value in request.values().items() if name not in ("prompt", "seed")}
 
-    def bits(pictures: "Pictures", seeds: Sequence[int], done: Callable[[float], None]) -> "Floats":
+    def bits(
+        measure: Callable[[Any], BitsPerDim],
+        pictures: "Pictures",
+        seeds: Sequence[int],
+        done: Callable[[float], None],
+    ) -> "Floats":
         import torch
 
         exact = load_model(loaded.path, str(model.device), torch.float32).model
-        return bits_per_dim_of(exact)(pictures, seeds, done)
+        return measure(exact)(pictures, seeds, done)
 
     return EvaluatedModel(
         loaded.name,
         batch_drawer(model, request.settings),
         values,
         lambda captions: check_captions(model, captions),
-        bits if likelihood and isinstance(model, LikelihoodModel) else None,
+        partial(bits, bits_per_dim_of) if likelihood and isinstance(model, LikelihoodModel) else None,
         _reconstruct_of(loaded),
+        partial(bits, ode_bits_of) if ode_count else None,
+        ode_count,
     )
 
 

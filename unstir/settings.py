@@ -124,6 +124,20 @@ class DiffusionSettings(Settings):
         1.0, "Percentile of dynamic thresholding, 0 to 1; 1 clips pixels plainly.", above=0, most=1
     )
     eta: float = setting(0.0, "Fresh noise of the sampler ddim: 0 none, 1 as much as ddpm.", least=0, most=1)
+    corrector_steps: int = setting(
+        1,
+        "Steps of Langevin dynamics of the sampler pc at every noise level.",
+        option="corrector-steps",
+        least=0,
+        most=100,
+    )
+    corrector_snr: float = setting(
+        0.16,
+        "Signal-to-noise ratio of these steps: the larger, the farther each goes.",
+        option="corrector-snr",
+        above=0,
+        most=1,
+    )
     negative: str = setting("", "Negative prompt: what the picture is guided away from.")
     size: int | None = setting(None, "Side in pixels, a multiple of the model's patch.", least=1)
 
@@ -134,8 +148,50 @@ class DiffusionSettings(Settings):
             raise BadSetting("interval", "guidance-interval", f"must have its low end first, got {low:g} {high:g}")
         if self.eta and self.sampler != "ddim":
             raise BadSetting("eta", "eta", f"belongs to the sampler ddim, and {self.sampler} is asked for")
-        if self.negative and self.guidance_scale == 1:
-            raise BadSetting("negative", "negative", "works through guidance; give a --guidance above 1 with it")
+        for name in ("corrector_steps", "corrector_snr"):
+            if self.sampler != "pc" and getattr(self, name) != _default(self, name):
+                option = self.table()[name].option
+                raise BadSetting(name, option, f"belongs to the sampler pc, and {self.sampler} is asked for")
+        _check_negative(self)
+
+    def frames(self, intervals: int) -> int:
+        """How many steps the sampler yields for so many intervals of the time grid."""
+        return intervals + (intervals - 1) * self.corrector_steps if self.sampler == "pc" else intervals
+
+    def by_ddim(self) -> Self:
+        """These settings for the way back from an inversion: the sampler ddim without guidance."""
+        corrector = {name: _default(self, name) for name in ("corrector_steps", "corrector_snr")}
+        return replace(self, guidance_scale=1.0, sampler="ddim", negative="", **corrector)
+
+
+def _check_negative(settings: Any) -> None:
+    if settings.negative and settings.guidance_scale == 1:
+        raise BadSetting("negative", "negative", "works through guidance; give a --guidance above 1 with it")
+
+
+def _default(settings: Settings, name: str) -> Any:
+    return next(f.default for f in fields(settings) if f.name == name)
+
+
+@dataclass(frozen=True)
+class PreviousStepSettings(Settings):
+    """Of a model that predicts the previous step; its number of steps is fixed by its training."""
+
+    guidance_scale: float = setting(
+        3.0, "Classifier-free guidance scale: how strongly to follow the prompt; 1 is off.", option="guidance"
+    )
+    negative: str = setting("", "Negative prompt: what the picture is guided away from.")
+    posterior_noise: float = setting(
+        1.0,
+        "Fresh noise of every step of a model that predicts the previous step: 1 as much as ddpm, 0 none.",
+        option="posterior-noise",
+        least=0,
+        most=1,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_negative(self)
 
 
 VARIATION_STRENGTH, EDIT_STRENGTH = 0.6, 0.35

@@ -9,6 +9,7 @@ import pytest
 from unstir import evaluation
 from unstir.cli import progress
 from unstir.cli.progress import stage
+from unstir.evaluate.metrics import likelihood
 from unstir.evaluate.run import generation
 from unstir.models.clip import Clip, ClipConfig
 from unstir.nn.clip_text import ClipTextConfig
@@ -63,6 +64,18 @@ def test_what_is_written(call, model, photos, clip, keys, tmp_path):
     )
     assert code == 0
     assert json.loads(again) == report
+
+
+def test_the_likelihood_by_the_ode(call, model, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(likelihood, "COUNT", 3)
+    arguments = ("evaluate", model, photos, "--features", "raw", "-n", 6, "--steps", 2, "--out", tmp_path / "report")
+    code, _, said = call(*arguments, "--ode-likelihood", 1)
+    assert code == 2
+    assert "--ode-likelihood takes 2 pictures or more, and is measured beside the bound" in said
+    code, told, _ = call(*arguments, "--ode-likelihood", 2)
+    assert code == 0
+    assert "seen, by the ODE" in told
+    assert "seen, the same by the bound" in told
 
 
 def test_stopped_and_continued(call, model, photos, tmp_path, monkeypatch):

@@ -77,6 +77,28 @@ def test_without_styles_the_note_says_so():
     assert list(rows) == ["seen pictures"]
 
 
+def test_the_likelihood_by_the_ode_beside_the_bound():
+    pictures = shape_pictures(40, 32, 4)
+    split = HeldOutSplit(np.arange(30), np.arange(30, 40))
+    inputs = Inputs(RealPictures("test", pictures, split), [], pictures.pixels[:0], pictures.keys, [], None, 0)
+
+    def bound(some, seeds, done):
+        return np.array([float(row["i"]) for row in some.meta])
+
+    def flow(some, seeds, done):
+        assert len(some) == len(seeds) == 3
+        return bound(some, seeds, done) - 0.25
+
+    for i, meta in enumerate(pictures.meta):
+        meta["i"] = i
+    [table] = likelihood_section(inputs, bound, no_progress, flow, 3).tables
+    rows = {row["name"]: row["value"] for row in table["rows"]}
+    for side in ("held-out", "seen"):
+        assert rows[f"{side}, by the ODE"] == pytest.approx(rows[f"{side}, the same by the bound"] - 0.25)
+    assert rows["seen, the same by the bound"] < 30 <= rows["held-out, the same by the bound"]
+    assert "By the ODE: 3 pictures of either side" in table["note"]
+
+
 def test_bits_per_dimension_of_each_picture(model):
     pictures = shape_pictures(3, 32, 4)
     steps = []

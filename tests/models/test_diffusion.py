@@ -131,7 +131,7 @@ class Answers(nn.Module):
 
 COMBINATIONS = [
     (schedule, prediction)
-    for schedule in ("flow", "cosine", "linear-beta", "variance-exploding")
+    for schedule in ("flow", "cosine", "linear-beta", "sub-vp", "variance-exploding")
     for prediction in ("x0", "eps", "v", "velocity", "edm")
     if not (prediction == "eps" and schedule in ("flow", "cosine"))
 ]
@@ -306,6 +306,29 @@ def test_eta_is_what_lies_between_ddim_and_ddpm():
     model = stirred()
     ddpm = sampled(model, [PROMPT], [SEED], sampler="ddpm")
     torch.testing.assert_close(sampled(model, [PROMPT], [SEED], eta=1.0), ddpm)
+
+
+def test_predictor_and_corrector():
+    """Each is a step and a frame; the corrector's settings matter, and belong to it."""
+    model = stirred()
+    changes = {"sampler": "pc", "guidance_scale": 1.0}
+    one = sampled(model, [PROMPT], [SEED], **changes)
+    assert torch.equal(one, sampled(model, [PROMPT], [SEED], **changes, corrector_snr=0.16, corrector_steps=1))
+    ddpm = sampled(model, [PROMPT], [SEED], sampler="ddpm", guidance_scale=1.0)
+    assert torch.equal(ddpm, sampled(model, [PROMPT], [SEED], **changes, corrector_steps=0))
+    for change in ({"corrector_steps": 2}, {"corrector_snr": 0.05}):
+        assert not torch.equal(one, sampled(model, [PROMPT], [SEED], **changes, **change))
+    frames = list(model.draw([PROMPT], [SEED], settings(**changes, steps=4, corrector_steps=2)))
+    assert [(frame.i, frame.total) for frame in frames] == [(i, 10) for i in range(10)]
+    assert [frame.t for frame in frames] == [1.0, *[t for t in (0.75, 0.5, 0.25) for _ in range(3)]]
+    pixels = torch.from_numpy(frames[-1].picture.copy())
+    (*_, varied) = model.vary(pixels, [3], settings(**changes, steps=4), strength=0.5)
+    assert (varied.i, varied.total) == (2, 3)
+    for bad in ({"corrector_steps": 2}, {"corrector_snr": 0.1}):
+        with pytest.raises(BadSetting, match="belongs to the sampler pc, and ddim is asked for"):
+            settings(**bad)
+    back = settings(**changes, corrector_steps=3).by_ddim()
+    assert (back.sampler, back.corrector_steps) == ("ddim", 1)
 
 
 def test_pictures_lie_within_range():

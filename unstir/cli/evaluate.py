@@ -25,6 +25,7 @@ def evaluate(
     seed: int = 0,
     settings: SettingOptions = NONE_GIVEN,  # type: ignore[valid-type]
     likelihood: bool = True,
+    ode_likelihood: int = 0,
     cache: Path | None = None,
     device: str = "auto",
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -56,6 +57,9 @@ def evaluate(
         Seed of the choice of captions; picture i is drawn with seed + i.
     likelihood
         Also measure the bits per dimension of 64 training and 64 held-out pictures, which takes minutes.
+    ode_likelihood
+        For so many of these pictures on either side, also measure them by the probability flow of a diffusion model,
+        in a few hundred passes a picture. 0: none.
     cache
         Folder for decoded pictures and their features; evaluations of several models can share it. Default: in --out.
     device
@@ -77,6 +81,7 @@ def evaluate(
         features=features,
         seed=seed,
         likelihood=likelihood,
+        ode_likelihood=ode_likelihood,
         cache=cache,
         device=device,
         reporter=Console(),

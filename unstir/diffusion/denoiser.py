@@ -30,6 +30,14 @@ def per_picture(value: Tensor, like: Tensor) -> Tensor:
     return value.reshape(-1, *([1] * (like.ndim - 1))).to(like.dtype)
 
 
+def picture_sums(x: Tensor) -> Tensor:
+    """The sum of the numbers of each picture. x: (B, *).  Returns (B,).
+
+    Each is computed by itself: torch splits the sums of a batch by its shape, and rounding follows the split.
+    """
+    return torch.stack([one.sum() for one in x])
+
+
 @dataclass(frozen=True, eq=False)
 class NetworkDenoiser:
     """A network as a denoiser.

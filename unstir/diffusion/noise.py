@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unstir.diffusion.philox import random_words
 
-SAMPLING, TRAINING, GUIDANCE = 0, 1, 2
+SAMPLING, TRAINING, GUIDANCE, LIKELIHOOD = 0, 1, 2, 4
 """Streams: numbers drawn for different purposes never coincide."""
 
 
@@ -91,6 +91,13 @@ def batch_gumbel(shape: Sequence[int], seeds: Sequence[Seed], step: int, stream:
     Source: Gumbel 1954; Maddison et al. 2014.
     """
     return -(-batch_uniform(shape, seeds, step, stream).log()).log()
+
+
+def batch_rademacher(shape: Sequence[int], seeds: Sequence[int], step: int, stream: int = SAMPLING) -> Tensor:
+    """Random signs of several pictures (Rademacher variables), (len(seeds), *shape) float32: -1 and 1 equally often."""
+    count = int(np.prod(shape))
+    words = np.stack([random_words(seed, step, count, stream) for seed in seeds])
+    return torch.from_numpy(1 - 2 * (words >> 31).astype(np.float32)).view(len(seeds), *shape)
 
 
 def derive_seed(*words: int) -> int:

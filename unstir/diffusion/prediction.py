@@ -89,7 +89,7 @@ def eps_of(x0: Tensor, xt: Tensor, alpha: Tensor | float, sigma: Tensor | float)
     return (xt - alpha * x0) / sigma
 
 
-def score(x0: Tensor, xt: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+def score(x0: Tensor, xt: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
     """The gradient of log p(xt), from the mean picture x0 = E[x0 | xt].
 
     x0, xt: (B, *).
@@ -97,4 +97,4 @@ def score(x0: Tensor, xt: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     Returns (B, *).
     Source: Tweedie's formula; Vincent 2011; Song et al. 2021.
     """
-    return (alpha * x0 - xt) / sigma.square()
+    return (alpha * x0 - xt) / sigma**2

@@ -111,12 +111,33 @@ class LinearBeta:
         return (-torch.expm1(-self._minus_log_alpha2(t))).sqrt()
 
     def t_of_logsnr(self, logsnr: Tensor) -> Tensor:
-        # alpha² = sigmoid(logsnr), so -log alpha² = softplus(-logsnr); then the quadratic is solved for t.
-        # Pure noise, which this path never reaches, maps to t = 1: there the total is half of the maximum below.
-        total = torch.nn.functional.softplus(-logsnr).clamp(max=self.beta_min + self.beta_max)
+        # alpha² = sigmoid(logsnr), so -log alpha² = softplus(-logsnr).
+        return self._t_of_minus_log_alpha2(torch.nn.functional.softplus(-logsnr))
+
+    def _t_of_minus_log_alpha2(self, total: Tensor) -> Tensor:
+        # The quadratic is solved for t. Pure noise, which this path never reaches, maps to t = 1: there the total is
+        # half of the maximum below.
+        total = total.clamp(max=self.beta_min + self.beta_max)
         slope = self.beta_max - self.beta_min
         t = 2 * total / (self.beta_min + (self.beta_min**2 + 2 * slope * total).sqrt())
         return t.clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class SubVariancePreserving(LinearBeta):
+    """The sub-VP process: the alpha of `LinearBeta`, and as the deviation of the noise what is there its variance.
+
+    sigma = 1 - alpha² is below sqrt(1 - alpha²) at every time. The less noise, the better the likelihood by the ODE.
+    beta_min, beta_max: as of `LinearBeta`.
+    Source: Song et al. 2021 (score SDE), section 3.4 and eq. 29.
+    """
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return -torch.expm1(-self._minus_log_alpha2(t))
+
+    def t_of_logsnr(self, logsnr: Tensor) -> Tensor:
+        # sigma/alpha = 1/alpha - alpha = 2·sinh(-log alpha).
+        return self._t_of_minus_log_alpha2(2 * torch.asinh(torch.exp(-logsnr / 2) / 2))
 
 
 @dataclass(frozen=True)
@@ -152,7 +173,8 @@ class VarianceExploding:
         return t.clamp(0, 1)
 
 
-SCHEDULES = ("flow", "cosine", "linear-beta", "variance-exploding")
+SCHEDULES = ("flow", "cosine", "linear-beta", "sub-vp", "variance-exploding")
+"""In the terms of score-based models, linear-beta is the VP process and variance-exploding the VE process."""
 
 
 def named_schedule(name: str) -> NoiseSchedule:
@@ -164,6 +186,8 @@ def named_schedule(name: str) -> NoiseSchedule:
             return Cosine()
         case "linear-beta":
             return LinearBeta()
+        case "sub-vp":
+            return SubVariancePreserving()
         case "variance-exploding":
             return VarianceExploding()
     raise ValueError(f"there is no noise schedule {name!r}; there are: {', '.join(SCHEDULES)}")

@@ -44,7 +44,7 @@ def evaluate_model(
             found.append(part())
             advance(done)
     if model.bits_per_dim is not None:
-        found.append(likelihood_section(inputs, model.bits_per_dim, stage))
+        found.append(likelihood_section(inputs, model.bits_per_dim, stage, model.ode_bits, model.ode_count))
     if model.reconstruct is not None:
         on = clip if features == "clip" else None
         found.append(reconstruction_section(real, seed, model.reconstruct, on, stage))

@@ -15,13 +15,12 @@ from unstir.diffusion.grid import time_grid
 from unstir.diffusion.guidance import guide, one_by_one
 from unstir.diffusion.noise import Seed, batch_normal
 from unstir.diffusion.prediction import Prediction
-from unstir.diffusion.sampler import levels_of, named_sampler
-from unstir.diffusion.samplers.ddim import ddim
+from unstir.diffusion.sampler import levels_of
 from unstir.diffusion.schedule import logsnr, named_schedule
 from unstir.diffusion.time_distribution import LogitNormal
 from unstir.models.clip import Clip, ClipConfig
 from unstir.models.codec import PixelCodec
-from unstir.models.diffusion import SMALLEST_SIGMA
+from unstir.models.diffusion import SMALLEST_SIGMA, sampler_of
 from unstir.models.generative import Frame, NotFinite, Pixels
 from unstir.models.pixels import to_model
 from unstir.models.pretrained_text import PretrainedText, PretrainedTextConfig
@@ -313,13 +312,13 @@ class Cascade(nn.Module):
         """Draw pictures of prompts encoded for every stage. ValueError for settings that do not fit together."""
         if settings.size not in (None, self.shape[1]):
             raise ValueError(f"a cascade draws pictures of {self.shape[1]} pixels only; omit size")
-        sampler = partial(ddim, eta=settings.eta) if settings.eta else named_sampler(settings.sampler)
+        sampler = sampler_of(settings)
         grids = [
             levels_of(self.schedule, time_grid(self.schedule, steps, settings.spacing, shift=settings.shift))
             for steps in [settings.steps, *[settings.enlarging_steps] * (len(self.stages) - 1)]
         ]
         self.codec.bounded(self.denoiser(0), settings.threshold)  # ValueError before anything is drawn
-        total = sum(len(levels) - 1 for levels in grids)
+        total = sum(settings.frames(len(levels) - 1) for levels in grids)
 
         @torch.no_grad()
         def frames() -> Iterator[Frame]:

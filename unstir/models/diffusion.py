@@ -17,10 +17,12 @@ from unstir.diffusion.noise import Seed, batch_normal, slerp
 from unstir.diffusion.prediction import Prediction
 from unstir.diffusion.sampler import Sampler, Step, levels_of, named_sampler
 from unstir.diffusion.samplers.ddim import ddim
+from unstir.diffusion.samplers.pc import pc
 from unstir.diffusion.schedule import NoiseSchedule, logsnr, named_schedule
 from unstir.diffusion.time_distribution import LogitNormal
 from unstir.models.codec import Codec, PixelCodec
 from unstir.models.generative import Frame, NotFinite
+from unstir.models.ode_likelihood import ode_bits_per_dim
 from unstir.models.process_group import process_group
 from unstir.nn.dit import DiT, DiTConfig
 from unstir.nn.embedding_condition import EmbeddingConfig, EmbeddingTokens
@@ -111,6 +113,16 @@ Source: Li and He 2025.
 """
 
 
+def sampler_of(settings: DiffusionSettings) -> Sampler:
+    """The sampler that the settings name, with its own settings."""
+    match settings.sampler:
+        case "ddim":
+            return partial(ddim, eta=settings.eta)
+        case "pc":
+            return partial(pc, corrector_steps=settings.corrector_steps, corrector_snr=settings.corrector_snr)
+    return named_sampler(settings.sampler)
+
+
 class Diffusion(nn.Module):
     """A `GenerativeModel` that denoises in the space of its codec."""
 
@@ -188,10 +200,14 @@ class Diffusion(nn.Module):
         predictor is added.
         """
         words = self.condition(batch)
-        loss = self._error(batch.x0, words, *self.sample_times(batch.x0, rng)).mean()
+        loss = self.picture_losses(batch.x0, words, rng).mean()
         if self.layout is not None and batch.layout is not None:
             loss = loss + layout_loss(self.predict_layout(batch.ids), batch.layout)
         yield "main", loss
+
+    def picture_losses(self, x0: Tensor, words: TextEncoding, rng: torch.Generator) -> Tensor:
+        """The loss of every picture at times and with noise from rng. x0: (B, *).  Returns (B,)."""
+        return self._error(x0, words, *self.sample_times(x0, rng))
 
     def loss_at(self, batch: Batch, t: Tensor, eps: Tensor) -> Tensor:
         """The loss of every picture at given times and noise.
@@ -264,9 +280,20 @@ class Diffusion(nn.Module):
             3.184 with 50 and 3.178 with 100.
         """
         for row, caption in enumerate(captions):  # one at a time: a batch gives only the mean
-            batch = self.batch(pixels[row : row + 1], [caption])
-            levels = ((batch.x0 + 1) * (LEVELS / 2)).round() * (2 / LEVELS) - 1
-            yield self.bits_per_dim(batch._replace(x0=levels), [seeds[row]], steps=steps).total
+            batch = self._on_levels(self.batch(pixels[row : row + 1], [caption]))
+            yield self.bits_per_dim(batch, [seeds[row]], steps=steps).total
+
+    def ode_bits(self, pixels: Tensor, captions: Sequence[str], seeds: Sequence[int]) -> Iterator[float]:
+        """The bits per dimension of each picture by the probability flow; see `OdeLikelihoodModel`."""
+        for row, caption in enumerate(captions):
+            batch = self._on_levels(self.batch(pixels[row : row + 1], [caption]))
+            with torch.no_grad():
+                words = self.read(batch.ids)
+            yield ode_bits_per_dim(self.denoiser(), batch.x0, self.schedule, words, [seeds[row]]).item()
+
+    def _on_levels(self, batch: Batch) -> Batch:
+        """The batch with its pictures rounded to the levels of a pixel; premultiplied ones lie between them."""
+        return batch._replace(x0=((batch.x0 + 1) * (LEVELS / 2)).round() * (2 / LEVELS) - 1)
 
     # Words
 
@@ -313,14 +340,18 @@ class Diffusion(nn.Module):
 
         exact: evaluate picture by picture, so that the bits of a picture do not depend on the others of a batch.
         """
-        null = self.encode([settings.negative])
+        denoise = self.extrapolated(settings.negative, settings.guidance_scale, settings.interval)
+        denoise = self.codec.bounded(denoise, settings.threshold)
+        return one_by_one(denoise, TextEncoding.one) if exact else denoise
+
+    def extrapolated(self, negative: str, scale: float, interval: tuple[float, float] = (0.0, 1.0)) -> Denoiser:
+        """The denoiser with classifier-free guidance alone; arguments as in `DiffusionSettings`."""
+        null = self.encode([negative])
 
         def join(words: TextEncoding, nothing: TextEncoding) -> TextEncoding:
             return words.join(nothing.repeat(len(words.tokens)))
 
-        denoise = guide(self.denoiser(), null, settings.guidance_scale, interval=settings.interval, join=join)
-        denoise = self.codec.bounded(denoise, settings.threshold)
-        return one_by_one(denoise, TextEncoding.one) if exact else denoise
+        return guide(self.denoiser(), null, scale, interval=interval, join=join)
 
     def sample(
         self,
@@ -348,7 +379,7 @@ class Diffusion(nn.Module):
         settings = settings or DiffusionSettings()
         if len(seeds) != len(cond.tokens):
             raise ValueError(f"{len(seeds)} seeds for {len(cond.tokens)} prompts")
-        sampler: Sampler = partial(ddim, eta=settings.eta) if settings.eta else named_sampler(settings.sampler)
+        sampler = sampler_of(settings)
         grid = time_grid(self.schedule, settings.steps, settings.spacing, shift=settings.shift)
         levels = levels_of(self.schedule, grid)[first:]
         guided = self.guided(settings, exact)
@@ -379,7 +410,7 @@ class Diffusion(nn.Module):
         """Draw pictures, one frame a step. Arguments as in `sample`, errors as in `GenerativeModel.draw`."""
         settings = settings or DiffusionSettings()
         steps = self.sample(self.encode(prompts), seeds, settings, exact=exact, wrap=wrap)
-        return self.frames(steps, settings.steps)
+        return self.frames(steps, settings.frames(settings.steps))
 
     def frames(self, steps: Iterator[Step], total: int) -> Iterator[Frame]:
         """The steps of `sample` as frames. NotFinite for NaN or infinity."""
@@ -410,9 +441,8 @@ class Diffusion(nn.Module):
         exact: bool = True,
     ) -> Iterator[Frame]:
         """Draw pictures of a conditioning. start, first: as of `sample`."""
-        return self.frames(
-            self.sample(cond, seeds, settings, exact=exact, start=start, first=first), settings.steps - first
-        )
+        steps = self.sample(cond, seeds, settings, exact=exact, start=start, first=first)
+        return self.frames(steps, settings.frames(settings.steps - first))
 
     def invert(self, pixels: Tensor, settings: DiffusionSettings) -> Tensor:
         """The noise that becomes this picture without a prompt, by inversion. pixels: (1, H, W, C) uint8."""
@@ -429,8 +459,7 @@ class Diffusion(nn.Module):
 
     def draw_point(self, point: Tensor, settings: DiffusionSettings) -> Iterator[Frame]:
         """Draw the picture of a noise without a prompt, by DDIM."""
-        plain = replace(settings, guidance_scale=1.0, sampler="ddim", negative="")
-        return self.draw_conditioned(self.encode([""]), [0], plain, start=point)
+        return self.draw_conditioned(self.encode([""]), [0], settings.by_ddim(), start=point)
 
     def vary(
         self,

@@ -133,6 +133,18 @@ class LikelihoodModel(Protocol):
         ...
 
 
+@runtime_checkable
+class OdeLikelihoodModel(Protocol):
+    """A model that computes the likelihood of pictures by an ordinary differential equation."""
+
+    def ode_bits(self, pixels: Tensor, captions: Sequence[str], seeds: Sequence[int]) -> Iterator[float]:
+        """Bits per dimension of each picture given its caption, an upper bound on average; see `LikelihoodModel`.
+
+        It is computed by an adaptive solver, in hundreds of passes through the network and back.
+        """
+        ...
+
+
 def final(frames: Iterator[Frame]) -> Pixels:
     """The finished pictures of a `draw`. (B, H, W, C) uint8."""
     *_, last = frames

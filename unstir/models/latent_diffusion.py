@@ -46,6 +46,7 @@ class LatentDiffusion(Diffusion):
 
     codec: Autoencoder
     picture_bits = None  # type: ignore[assignment]  # the likelihood of latents is not that of pictures
+    ode_bits = None  # type: ignore[assignment]
 
     def __init__(self, config: LatentConfig, tokenizer: Tokenizer) -> None:
         super().__init__(config, tokenizer, Autoencoder(config.autoencoder).frozen())

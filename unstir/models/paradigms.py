@@ -54,6 +54,14 @@ def _diffusion() -> Paradigm:
     )
 
 
+def _previous_step() -> Paradigm:
+    from unstir.models.previous_step import PreviousStep, PreviousStepConfig
+    from unstir.settings import PreviousStepSettings
+
+    title = "a model that predicts the previous step"
+    return Paradigm("previous-step", title, PreviousStep, PreviousStepConfig, PreviousStepSettings)
+
+
 def _clip() -> Paradigm:
     from unstir.models.clip import Clip, ClipConfig
     from unstir.text.clip_tokenizer import tokenizer_of
@@ -135,6 +143,7 @@ def _pixelrnn() -> Paradigm:
 
 BUILT_IN: dict[str, Callable[[], Paradigm]] = {
     "diffusion": _diffusion,
+    "previous-step": _previous_step,
     "latent": _latent,
     "unclip": _unclip,
     "cascade": _cascade,

@@ -64,6 +64,7 @@ class Unclip(Diffusion):
 
     config: UnclipConfig
     picture_bits = None  # type: ignore[assignment]  # the likelihood given an embedding is not that given a text
+    ode_bits = None  # type: ignore[assignment]
 
     def __init__(self, config: UnclipConfig, tokenizer: Tokenizer) -> None:
         super().__init__(config, tokenizer)
@@ -178,7 +179,7 @@ class Unclip(Diffusion):
         """Draw pictures of embeddings. z: (B, width); the other arguments as of `draw` and `Diffusion.sample`."""
         settings = settings or UnclipSettings()
         steps = self.sample(self.of_embeddings(z), seeds, settings, exact=exact, wrap=wrap, start=start)
-        return self.frames(steps, settings.steps)
+        return self.frames(steps, settings.frames(settings.steps))
 
     # Exploration (`models.exploration`)
 
@@ -215,8 +216,7 @@ class Unclip(Diffusion):
 
     def draw_point(self, point: tuple[Tensor, Tensor], settings: UnclipSettings) -> Iterator[Frame]:  # type: ignore[override]
         """Draw the picture of an embedding and a noise, by DDIM without guidance."""
-        plain = replace(settings, guidance_scale=1.0, sampler="ddim", negative="")
-        return self.draw_embeddings(point[0], [0], plain, start=point[1])
+        return self.draw_embeddings(point[0], [0], settings.by_ddim(), start=point[1])
 
     def vary(  # type: ignore[override]
         self,

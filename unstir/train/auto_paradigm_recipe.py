@@ -1,4 +1,4 @@
-"""The automatic recipes of VAE, VQ-VAE, unCLIP and cascade."""
+"""The automatic recipes of VAE, VQ-VAE, unCLIP, cascade, and of the model that predicts the previous step."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +10,7 @@ from unstir.models.cascade import CascadeConfig
 from unstir.models.clip import ClipConfig
 from unstir.models.code_model import CodeModelConfig, MaskedCodeModelConfig
 from unstir.models.embedding_prior import PriorConfig
+from unstir.models.previous_step import PreviousStepConfig
 from unstir.models.quantise import FsqConfig
 from unstir.models.unclip import UnclipConfig
 from unstir.models.vae_ladder import VaeConfig
@@ -28,6 +29,7 @@ from unstir.train.auto_recipe import (
     batch_size,
     data_std,
     network,
+    recipe_for,
     sample_prompts,
     validation_settings,
 )
@@ -54,6 +56,14 @@ LADDERS: dict[SizeName, int] = {"s": 64, "m": 96, "l": 160}
 
 def _text(size: SizeName) -> TextConfig:
     return TextConfig(VOCABULARY, LENGTH, SIZES[size].text_width, SIZES[size].text_depth)
+
+
+def previous_step_recipe(pictures: Pictures, size: SizeName) -> Recipe:
+    """The recipe of a diffusion model of the same size, whose network predicts the previous of 50 steps instead."""
+    recipe = recipe_for(pictures, size)
+    was = recipe.model
+    model = PreviousStepConfig(was.network, was.text, was.schedule, was.sigma_data, layout=was.layout)
+    return replace(recipe, model=model)
 
 
 def vae_recipe(pictures: Pictures, size: SizeName) -> Recipe:

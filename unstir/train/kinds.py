@@ -138,6 +138,18 @@ def _diffusion() -> Training:
     )
 
 
+def _previous_step() -> Training:
+    from unstir.train import auto_paradigm_recipe, auto_recipe
+    from unstir.train.diffusion_batches import diffusion_batches
+
+    return Training(
+        batches=diffusion_batches,
+        recipe=auto_paradigm_recipe.previous_step_recipe,
+        choose_size=auto_recipe.choose_size,
+        expectation=False,
+    )
+
+
 def _consistency() -> Training:
     from unstir.train import distillation
     from unstir.train.diffusion_batches import diffusion_batches
@@ -307,6 +319,7 @@ def _classifier() -> Training:
 
 BUILT_IN: dict[str, Callable[[], Training]] = {
     "diffusion": _diffusion,
+    "previous-step": _previous_step,
     "consistency": _consistency,
     "clip": _clip,
     "autoencoder": _autoencoder,

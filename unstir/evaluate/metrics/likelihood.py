@@ -5,7 +5,7 @@ fewer than a shaded one. So the two sides are compared on pairs of one style (`s
 difference is read with its interval.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from unstir.data.pictures import Pictures
 from unstir.evaluate.statistics.arrays import Floats, Indices
 from unstir.evaluate.statistics.bootstrap import BootstrapInterval, bootstrap_interval
-from unstir.models.generative import LikelihoodModel
+from unstir.models.generative import LikelihoodModel, OdeLikelihoodModel
 
 BitsPerDim = Callable[[Pictures, Sequence[int], Callable[[float], None]], Floats]
 """(N pictures, a seed for each, called with how many are done) -> (N,) an upper bound on their bits per dimension."""
@@ -40,11 +40,19 @@ class LikelihoodComparison:
 
 def bits_per_dim_of(model: LikelihoodModel) -> BitsPerDim:
     """`BitsPerDim` of a model whose weights should be float32: bf16 lacks the digits for the last levels."""
+    return _measured_by(model.picture_bits)
 
+
+def ode_bits_of(model: OdeLikelihoodModel) -> BitsPerDim:
+    """The same by the probability flow of the model."""
+    return _measured_by(model.ode_bits)
+
+
+def _measured_by(measure: Callable[[torch.Tensor, list[str], Sequence[int]], Iterator[float]]) -> BitsPerDim:
     def bits(pictures: Pictures, seeds: Sequence[int], done: Callable[[float], None]) -> Floats:
         pixels = torch.from_numpy(np.array(pictures.pixels))
         values = np.empty(len(pixels))
-        for row, value in enumerate(model.picture_bits(pixels, [ways[0] for ways in pictures.captions], seeds)):
+        for row, value in enumerate(measure(pixels, [ways[0] for ways in pictures.captions], seeds)):
             values[row] = value
             done(row + 1)
         return values

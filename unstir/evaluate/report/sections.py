@@ -123,8 +123,17 @@ def composition_section(inputs: Inputs) -> Section:
     return section
 
 
-def likelihood_section(inputs: Inputs, bits_per_dim: BitsPerDim, stage: StartStage) -> Section:
-    """Bits per dimension of real pictures, seen and held out, in pairs of one style."""
+def likelihood_section(
+    inputs: Inputs,
+    bits_per_dim: BitsPerDim,
+    stage: StartStage,
+    ode_bits: BitsPerDim | None = None,
+    ode_count: int = 0,
+) -> Section:
+    """Bits per dimension of real pictures, seen and held out, in pairs of one style.
+
+    ode_bits, ode_count: as of `EvaluatedModel`.
+    """
     pictures, split = inputs.real.pictures, inputs.real.split
     styles = [meta.get("phrase", meta.get("style")) for meta in pictures.meta]
     sides = [_shuffled(rows, inputs.seed) for rows in (split.held_out, split.seen)]
@@ -143,7 +152,8 @@ def likelihood_section(inputs: Inputs, bits_per_dim: BitsPerDim, stage: StartSta
     for name, chosen_rows in chosen.items():
         with stage(f"measuring the likelihood of {name} pictures", count) as advance:
             bits[name] = bits_per_dim(pictures.take(chosen_rows), [inputs.seed + i for i in range(count)], advance)
-    found = compare_likelihood(bits["seen"], bits.get("held-out"), inputs.groups_of(next(iter(chosen.values()))))
+    groups = inputs.groups_of(next(iter(chosen.values())))
+    found = compare_likelihood(bits["seen"], bits.get("held-out"), groups)
     rows = [row_of("seen pictures", found.seen, chance=likelihood.UNIFORM_NOISE)]
     note = f"An upper bound for {count} real pictures given their captions; a model that knows nothing needs 8 bits."
     if found.held_out is not None and found.difference is not None:
@@ -151,8 +161,18 @@ def likelihood_section(inputs: Inputs, bits_per_dim: BitsPerDim, stage: StartSta
         rows.append(row_of("held-out less seen", found.difference))
         matched = any(style is not None for style in known[0])
         note = f"{note} {_MATCHED if matched else _NOT_MATCHED}"
+    if ode_bits is not None:
+        some = min(ode_count, count)
+        for name, chosen_rows in chosen.items():
+            with stage(f"measuring the likelihood of {name} pictures by the ODE", some) as advance:
+                flow = ode_bits(pictures.take(chosen_rows[:some]), [inputs.seed + i for i in range(some)], advance)
+            for what, values in ((_BY_THE_ODE, flow), (_BY_THE_BOUND, bits[name][:some])):
+                rows.append(row_of(f"{name}, {what}", compare_likelihood(values, None, groups[:some]).seen))
+        note = f"{note} By the ODE: {some} pictures of either side, each value spread evenly over its bin."
     return Section([Table(title="Likelihood, bits per dimension", rows=rows, note=note)])
 
+
+_BY_THE_ODE, _BY_THE_BOUND = "by the ODE", "the same by the bound"
 
 _MATCHED = (
     "Each held-out picture is paired with a seen one of the same style. A difference whose interval includes 0 shows "

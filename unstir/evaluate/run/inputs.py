@@ -30,6 +30,7 @@ class EvaluatedModel:
     request: what decides what its pictures look like, besides prompt and seed.
     check: raises UserError for prompts that are too long for it, before anything is drawn.
     bits_per_dim: for its likelihood, where that is wanted.
+    ode_bits, ode_count: the same by its probability flow, and for how many pictures of either side.
     reconstruct: one picture (1, H, W, C) -> the same encoded and decoded, where it has an autoencoder.
     """
 
@@ -39,6 +40,8 @@ class EvaluatedModel:
     check: Callable[[Sequence[str]], None] | None = None
     bits_per_dim: BitsPerDim | None = None
     reconstruct: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
+    ode_bits: BitsPerDim | None = None
+    ode_count: int = 0
 
 
 @dataclass(frozen=True, eq=False)
