@@ -49,8 +49,8 @@ def train(
         Maximum duration of the command: 90s, 30m (the default), 2h.
     kind
         What to train: diffusion (the default), latent, vae, vqvae, maskgit, pixelcnn, pixelrnn, unclip and cascade
-        draw pictures from prompts (docs/paradigms.md); autoencoder encodes pictures; clip compares pictures with texts. A model in
-        several stages trains them one after the other.
+        draw pictures from prompts (docs/paradigms.md); autoencoder encodes pictures; clip compares pictures with
+        texts. A model in several stages trains them one after the other.
     size
         Size of the network. Default: chosen by the budget.
     autoencoder
