@@ -46,6 +46,7 @@ def main() -> None:
 
     def report(name: str, grey: NDArray[np.float64]) -> None:
         error = 1.96 * grey.std() / math.sqrt(len(grey))
+        stored = grey.mean() / CHANNELS
         print(f"{name:20} {stored:.3f} bits per stored value, {grey.mean():.3f} ± {error:.3f} per grey value")
 
     report("uniform, 17 levels", np.full(len(test), math.log2(LEVELS)))
