@@ -10,9 +10,9 @@ from unstir.models.levels import (
     ESCAPE,
     STORED,
     escape_nats,
+    evenly_spaced_levels,
     level_pixels,
     level_values,
-    levels_of,
     stored_values,
     to_levels,
 )
@@ -34,7 +34,7 @@ def test_every_level_survives_being_stored(levels):
 def test_digits_have_seventeen_levels_of_grey():
     pixels = torch.from_numpy(digit_pictures(part="all").pixels)
     stored = stored_values(pixels)
-    assert levels_of(torch.bincount(stored.flatten(), minlength=STORED)) == 17
+    assert evenly_spaced_levels(torch.bincount(stored.flatten(), minlength=STORED)) == 17
     numbers = to_levels(stored, 17, grey=True)
     assert numbers.shape == (1797, 1, 8, 8)
     assert numbers.unique().tolist() == list(range(17))
@@ -42,12 +42,12 @@ def test_digits_have_seventeen_levels_of_grey():
 
 
 def test_the_smallest_grid_that_has_all_values():
-    assert levels_of(counts_of(0, 255)) == 2
-    assert levels_of(counts_of(0)) == 2
-    assert levels_of(counts_of(0, 51, 255)) == 6
-    assert levels_of(counts_of(0, 128, 255)) == 3
-    assert levels_of(counts_of(0, 1, 255)) == 256
-    assert levels_of(counts_of(*range(256))) == 256
+    assert evenly_spaced_levels(counts_of(0, 255)) == 2
+    assert evenly_spaced_levels(counts_of(0)) == 2
+    assert evenly_spaced_levels(counts_of(0, 51, 255)) == 6
+    assert evenly_spaced_levels(counts_of(0, 128, 255)) == 3
+    assert evenly_spaced_levels(counts_of(0, 1, 255)) == 256
+    assert evenly_spaced_levels(counts_of(*range(256))) == 256
 
 
 def test_transparent_pictures_are_premultiplied():

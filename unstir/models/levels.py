@@ -83,7 +83,7 @@ def escape_nats(stored: Tensor, levels: int, grey: bool) -> Tensor:
     return torch.where(exact, right, others.clamp(min=1).log() - math.log(ESCAPE)).flatten(1).sum(1)
 
 
-def levels_of(counts: Tensor) -> int:
+def evenly_spaced_levels(counts: Tensor) -> int:
     """The smallest number of evenly spaced levels that has all stored values that occur.
 
     counts: (256,), how often each occurs.

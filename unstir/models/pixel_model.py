@@ -81,7 +81,7 @@ class PixelBatch(NamedTuple):
 class PixelModel(nn.Module):
     """A `GenerativeModel` and `LikelihoodModel` that draws pixels from top to bottom and from left to right.
 
-    network: a module (x, vector, drop) -> (B, config.outside, S, S), whose output at a pixel depends on the pixels
+    network: a module (x, vector, drop) -> (B, S, S, config.outside), whose output at a pixel depends on the pixels
         before it; its `cache(vector)` gives a `PixelCache`. Set by the class of the kind.
     """
 
@@ -130,7 +130,7 @@ class PixelModel(nn.Module):
         """
         x = self.values(batch.numbers)
         numbers = self.network(x, self.text(batch.ids).pooled, drop)
-        return self.mixture_of(numbers.movedim(1, -1)), x.movedim(1, -1)
+        return self.mixture_of(numbers), x.movedim(1, -1)
 
     def mixture_of(self, numbers: Tensor) -> PixelMixture:
         """The distributions that numbers of the network stand for. numbers: (..., outside)."""
@@ -150,8 +150,9 @@ class PixelModel(nn.Module):
         """The bits per dimension of each picture, exactly; see `LikelihoodModel`. seeds: not used.
 
         This is -log2 p(picture) divided by the number of *stored* values, H·W·C, as for every other kind of model, so
-        that kinds can be compared on the same pictures. For grey pictures only one channel of three is modelled, since
-        the other two are known; a grey value needs `channels` times as many bits (`value_bits`).
+        that kinds can be compared on the same pictures. Of grey pictures one channel of three is modelled, since the
+        other two are known then; a grey value needs three times as many bits as this, and that is what the literature
+        counts.
         """
         for row, caption in enumerate(captions):
             batch = self.batch(pixels[row : row + 1], [caption])
@@ -163,10 +164,6 @@ class PixelModel(nn.Module):
         """log p of the levels of each picture, (B,) float64, in nats."""
         mixture, x = self.mixture(batch)
         return mixture.log_probability(x).double().sum((1, 2))
-
-    def value_bits(self, bits: float) -> float:
-        """Bits per modelled value, from `picture_bits`: per grey value of a grey picture, as the literature counts."""
-        return bits * self.config.channels / self.config.modelled
 
     # Words
 

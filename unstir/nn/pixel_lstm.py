@@ -181,7 +181,8 @@ class DiagonalBiLstm(nn.Module):
         given = self.input(x) + self._text(vector)[:, None, None]
         left, right = given.chunk(2, -1)
         # Both directions at once, (diagonals, 2, B, height, 4h): rows of the map become rows of a matrix.
-        both = skew(torch.cat([left, right.flip(2)])).unflatten(0, (2, b)).permute(3, 0, 1, 2, 4)
+        both = skew(torch.cat([left, right.flip(2)]))
+        both = both.view(2, b, height, -1, both.shape[-1]).permute(3, 0, 1, 2, 4)
         weight = torch.stack([self.from_left.weight, self.from_right.weight]).mT.to(given.dtype)
         state = memory = given.new_zeros(2, b, height, self.hidden)
         states = []

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from unstir.nn.conv import Conv
 from unstir.nn.gated_block import BlockCache, GatedBlock, concat_elu
-from unstir.nn.shifted_conv import CausalMap, Drop, ShiftedConv, new_picture, with_ones
+from unstir.nn.shifted_conv import CausalMap, Drop, ShiftedConv, full_precision, new_picture, with_ones
 
 
 class Walk(Protocol):
@@ -73,7 +73,7 @@ class Stream(nn.Module):
             if new is None:
                 break
             kept.append([new])
-            for i, block in enumerate(blocks):  # type: ignore[arg-type]
+            for i, block in enumerate(blocks):  # type: ignore[arg-type, var-annotated]
                 at = ("in", scale, i)
                 new = given[at] = walk.block(block, scale, new, None if above is None else above[at])
                 kept[-1].append(new)
@@ -111,7 +111,7 @@ class _Whole:
 
 
 class PixelCnnNetwork(nn.Module):
-    """Pictures (B, C, S, S), text -> (B, outside, S, S); the output at a pixel depends on the pixels before it only.
+    """Pictures (B, C, S, S), text -> (B, S, S, outside); the output at a pixel depends on the pixels before it only.
 
     size: S.  channels: C.  outside: numbers for each pixel.
     width: of the feature maps.
@@ -131,7 +131,7 @@ class PixelCnnNetwork(nn.Module):
         self.position = nn.Parameter(torch.zeros(2 * width, size, size))
         self.upper = Stream(width, words, (-1, 0), (-1, 1), scales, blocks, above=False)
         self.lower = Stream(width, words, (-1, 0), (-1, 0), scales, blocks, above=True)
-        self.out = Conv(2 * width, outside, 1)
+        self.out = nn.Linear(2 * width, outside)
 
     def forward(self, x: Tensor, vector: Tensor, drop: Drop | None = None) -> Tensor:
         """The numbers of every pixel.
@@ -145,13 +145,7 @@ class PixelCnnNetwork(nn.Module):
         first, second = self.position.to(x.dtype).chunk(2)
         _, above = self.upper(self.above(x) + first, walk)
         out, _ = self.lower(self.row_above(x) + self.left(x) + second, walk, above)
-        return self.numbers(out)
-
-    def numbers(self, x: Tensor) -> Tensor:
-        """The last layer, at full precision: bf16 could not tell neighbouring levels apart."""
-        with torch.autocast(x.device.type, enabled=False):
-            out: Tensor = self.out(concat_elu(x.to(self.out.weight.dtype)))
-            return out
+        return full_precision(self.out, concat_elu(out).permute(0, 2, 3, 1))
 
     def cache(self, vector: Tensor) -> "PixelCnnCache":
         """For drawing pixel by pixel. vector: (B, words)."""
@@ -196,7 +190,7 @@ class PixelCnnCache:
         walk = _Step(self, row, column)
         above = {at: walk.part(value, at[1]) for at, value in self._above.items() if walk.reaches(at[1])}
         out, _ = network.lower(x, walk, above)
-        return network.numbers(out)[:, :, 0, 0]
+        return full_precision(network.out, concat_elu(out)[:, :, 0, 0])
 
 
 class _Step:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unstir.nn.pixel_lstm import DiagonalBiLstm, RowLstm
-from unstir.nn.shifted_conv import Drop, ShiftedConv, new_picture, with_ones
+from unstir.nn.shifted_conv import Drop, ShiftedConv, full_precision, new_picture, with_ones
 
 REACH = 3
 """Pixels that the first convolution, 7×7, sees on either side."""
@@ -20,7 +20,7 @@ LSTMS: dict[str, type[RowLstm] | type[DiagonalBiLstm]] = {"diagonal": DiagonalBi
 
 
 class PixelRnnNetwork(nn.Module):
-    """Pictures (B, C, S, S), text -> (B, outside, S, S); the output at a pixel depends on the pixels before it only.
+    """Pictures (B, C, S, S), text -> (B, S, S, outside); the output at a pixel depends on the pixels before it only.
 
     size: S.  channels: C.  outside: numbers for each pixel.
     kind: of the layers, one of LSTMS; ValueError for another.
@@ -56,14 +56,11 @@ class PixelRnnNetwork(nn.Module):
             if drop is not None:
                 x = x * drop((b, channels, height, width), x.dtype).permute(0, 2, 3, 1)
             x = layer(x, vector)
-        return self.numbers(x[:, :, : self.size]).movedim(-1, 1)
+        return self.numbers(x[:, :, : self.size])
 
     def numbers(self, x: Tensor) -> Tensor:
-        """The layers after the LSTMs, the last one at full precision. x: (..., 2·hidden).  Returns (..., outside)."""
-        x = F.relu(self.head(F.relu(x)))
-        with torch.autocast(x.device.type, enabled=False):
-            out: Tensor = self.out(x.to(self.out.weight.dtype))
-            return out
+        """The layers after the LSTMs. x: (..., 2·hidden).  Returns (..., outside)."""
+        return full_precision(self.out, F.relu(self.head(F.relu(x))))
 
     def cache(self, vector: Tensor) -> "PixelRnnCache":
         """For drawing pixel by pixel. vector: (B, words)."""

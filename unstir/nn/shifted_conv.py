@@ -90,6 +90,16 @@ class ShiftedConv(nn.Module):
         return F.conv2d(window, self.kernel, self.bias, stride=self.step)
 
 
+def full_precision(layer: nn.Linear, x: Tensor) -> Tensor:
+    """A linear layer in float32 at least, whatever the weights are stored in and whether there is autocast.
+
+    The last layer says where a value lies, and bf16 could not tell neighbouring ones of 256 levels apart.
+    """
+    dtype = torch.promote_types(layer.weight.dtype, torch.float32)
+    with torch.autocast(x.device.type, enabled=False):
+        return F.linear(x.to(dtype), layer.weight.to(dtype), layer.bias.to(dtype))
+
+
 def with_ones(x: Tensor) -> Tensor:
     """A channel of ones, by which padding is known. x: (B, C, h, w).  Returns (B, C + 1, h, w)."""
     return torch.cat([x, torch.ones_like(x[:, :1])], dim=1)

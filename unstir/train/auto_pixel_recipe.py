@@ -5,10 +5,12 @@ from typing import NamedTuple
 import torch
 
 from unstir.data.pictures import Pictures
-from unstir.models.levels import STORED, levels_of, stored_values
+from unstir.models.levels import STORED, evenly_spaced_levels, stored_values
+from unstir.models.pixel_model import PixelModelConfig
 from unstir.models.pixelcnn import PixelCnnConfig
 from unstir.models.pixelrnn import PixelRnnConfig
 from unstir.nn.text import TextConfig
+from unstir.settings import PixelSettings
 from unstir.train.auto_recipe import SIZES, VOCABULARY, batch_size, sample_prompts, validation_settings
 from unstir.train.config import TrainConfig
 from unstir.train.kinds import SizeName
@@ -24,6 +26,9 @@ BLOCKS: dict[SizeName, int] = {"s": 2, "m": 3, "l": 5}
 HIDDEN: dict[SizeName, int] = {"s": 48, "m": 96, "l": 128}
 LAYERS: dict[SizeName, int] = {"s": 4, "m": 7, "l": 12}
 """Of a PixelRNN. Source for "l": van den Oord et al. 2016, table 1 (CIFAR-10)."""
+
+GUIDANCE = 1.5
+"""Of digits, after 40 seconds of training, 1.0 drew 85 % legibly and 1.5 97 %; recall fell from 0.95 to 0.93."""
 
 CNN_DROPOUT, RNN_DROPOUT = 0.25, 0.1
 
@@ -50,7 +55,7 @@ def pixel_values(pictures: Pictures) -> PixelValues:
         stored = stored_values(torch.from_numpy(pictures.pixels[start : start + CHUNK].copy()))
         counts += torch.bincount(stored.flatten(), minlength=STORED)
         grey = grey and bool((stored == stored[:, :1]).all())
-    return PixelValues(levels_of(counts), grey)
+    return PixelValues(evenly_spaced_levels(counts), grey)
 
 
 def pixelcnn_recipe(pictures: Pictures, size: SizeName) -> Recipe:
@@ -72,7 +77,7 @@ def pixelcnn_recipe(pictures: Pictures, size: SizeName) -> Recipe:
         scales=scales,
         blocks=blocks,
     )
-    return Recipe(model, _training(pictures), prompts=tuple(sample_prompts(pictures)))
+    return _recipe(model, pictures)
 
 
 def pixelrnn_recipe(pictures: Pictures, size: SizeName) -> Recipe:
@@ -90,12 +95,22 @@ def pixelrnn_recipe(pictures: Pictures, size: SizeName) -> Recipe:
         hidden=HIDDEN[size],
         layers=LAYERS[size],
     )
-    return Recipe(model, _training(pictures), prompts=tuple(sample_prompts(pictures)))
+    return _recipe(model, pictures)
 
 
 def _text(size: SizeName) -> TextConfig:
     return TextConfig(VOCABULARY, LENGTH, SIZES[size].text_width // 2, SIZES[size].text_depth)
 
 
-def _training(pictures: Pictures) -> TrainConfig:
-    return TrainConfig(images=1, batch_size=batch_size(64, pictures), adamw_lr=4e-3, **validation_settings(pictures))
+def _recipe(model: PixelModelConfig, pictures: Pictures) -> Recipe:
+    return Recipe(
+        model=model,
+        train=TrainConfig(
+            images=1,
+            batch_size=batch_size(64, pictures),
+            adamw_lr=4e-3,
+            **validation_settings(pictures),
+        ),
+        prompts=tuple(sample_prompts(pictures)),
+        settings=PixelSettings(guidance_scale=GUIDANCE),
+    )
