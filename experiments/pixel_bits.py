@@ -27,7 +27,7 @@ def grey_levels(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
     return to_levels(stored, LEVELS, grey=True).flatten(1).numpy()
 
 
-def independent_bits(train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.float64]:
+def bits_of_histograms(train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.float64]:
     """Bits per grey value of each test picture, every pixel by its own histogram of the training pictures.
 
     One picture more of each level is counted (Laplace).  train, test: (N, D), (M, D) levels.  Returns (M,).
@@ -50,7 +50,7 @@ def main() -> None:
         print(f"{name:20} {stored:.3f} bits per stored value, {grey.mean():.3f} ± {error:.3f} per grey value")
 
     report("uniform, 17 levels", np.full(len(test), math.log2(LEVELS)))
-    report("independent pixels", independent_bits(grey_levels(train.pixels), grey_levels(test.pixels)))
+    report("independent pixels", bits_of_histograms(grey_levels(train.pixels), grey_levels(test.pixels)))
     for run in runs:
         loaded = load_model(run, dtype=torch.float32)
         model = loaded.model

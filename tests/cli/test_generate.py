@@ -61,6 +61,8 @@ def test_the_file_says_every_setting(call, model, tmp_path):
         "shift": 1.0,
         "threshold": 0.995,
         "eta": 0.0,
+        "corrector_steps": 1,
+        "corrector_snr": 0.16,
         "model": "tiny",
         "version": __version__,
     }

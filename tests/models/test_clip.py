@@ -350,5 +350,5 @@ def test_the_wrong_kind_of_model_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(UserError, match="it is a diffusion model, and a CLIP is needed"):
         load_clip(tmp_path / "draws.safetensors")
     assert isinstance(build(describe(clip_of())), Clip)
-    with pytest.raises(ValueError, match="there are: diffusion, latent"):
-        build({"kind": "gan", "config": {}, "tokenizer": ""})
+    with pytest.raises(ValueError, match="there are: diffusion, previous-step"):
+        build({"kind": "tea", "config": {}, "tokenizer": ""})

@@ -79,7 +79,7 @@ def changed(path, value):
     ("description", "message"),
     [
         ({}, "no kind"),
-        ({"kind": "gan"}, "'gan'"),
+        ({"kind": "tea"}, "'tea'"),
         ({"kind": "diffusion"}, "no configuration or no tokenizer"),
         (changed(["kind"], "os.system"), "os.system"),
         (changed(["config", "network", "kind"], "mamba"), "'mamba'; there are: dit, unet"),

@@ -49,8 +49,9 @@ def train(
         Maximum duration of the command: 90s, 30m (the default), 2h.
     kind
         What to train. Drawing pictures from prompts (docs/paradigms.md): diffusion (the default), latent, vae, vqvae,
-        maskgit, unclip, cascade, pixelcnn, pixelrnn. Others: autoencoder encodes pictures; clip compares pictures with
-        texts; classifier names the words of a picture. A model in several stages trains them one after the other.
+        maskgit, unclip, cascade, pixelcnn, pixelrnn, previous-step. Others: autoencoder encodes pictures; clip compares
+        pictures with texts; classifier names the words of a picture. A model in several stages trains them one after
+        the other.
     size
         Size of the network. Default: chosen by the budget.
     autoencoder
