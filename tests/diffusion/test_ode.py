@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from unstir.diffusion.denoiser import gaussian_denoiser, per_picture
+from unstir.diffusion.denoiser import gaussian_denoiser, mixture_denoiser, per_picture
 from unstir.diffusion.noise import LIKELIHOOD, batch_rademacher
 from unstir.diffusion.ode import START, divergence, flow_to_noise, flow_to_picture, log_likelihood
 from unstir.diffusion.runge_kutta import dormand_prince
@@ -148,18 +148,11 @@ def test_encoding_is_the_flow_map_and_decoding_its_inverse(name):
 CENTRES, WIDTH = double([[-0.6, 0.1], [0.5, 0.6], [0.4, -0.7]]), 0.15
 
 
+WEIGHTS = double([0.5, 0.2, 0.3])
+
+
 def mixture(schedule):
-    """The exact denoiser of three Gaussians of equal weight in two dimensions."""
-
-    def denoise(xt, t, cond):
-        alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
-        spread = (alpha * WIDTH) ** 2 + sigma**2
-        apart = xt[:, None] - alpha[..., None] * CENTRES
-        weight = torch.softmax(-0.5 * apart.square().sum(-1) / spread, 1)
-        towards = CENTRES + (alpha * WIDTH**2 / spread)[..., None] * apart
-        return (weight[..., None] * towards).sum(1)
-
-    return denoise
+    return mixture_denoiser(CENTRES, WIDTH, WEIGHTS, schedule)
 
 
 @pytest.mark.parametrize("name", ["flow", "linear-beta", "sub-vp", "variance-exploding"])
@@ -167,7 +160,7 @@ def test_likelihood_of_a_mixture_is_its_density(name):
     schedule = PROCESSES[name]
     x0 = double([[-0.6, 0.1], [0.45, -0.5], [0.0, 0.2], [0.5, 0.3]])
     parts = torch.distributions.Normal(CENTRES, WIDTH).log_prob(x0[:, None]).sum(-1)
-    expected = torch.logsumexp(parts, 1) - math.log(3)
+    expected = torch.logsumexp(parts + WEIGHTS.log(), 1)
     found = log_likelihood(mixture(schedule), x0, schedule, None, None, 1e-6, 1e-6)
     # As with Gaussian data, alpha(1)·mean is not quite 0.
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3 if name == "flow" else 0.03)

@@ -76,6 +76,14 @@ def test_clip_guidance(example, tmp_path, monkeypatch, capsys):
     assert load_pixels(tmp_path / "sheet.png").shape[1] > 12 * 64
 
 
+def test_the_score_field(example, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    example("score_field").main(tmp_path, training=2)
+    for name in ("score_field.png", "score_paths.png", "score_corrector.png"):
+        assert load_pixels(tmp_path / name).std() > 10
+    assert "log-likelihood by the ODE: off by 0.00" in capsys.readouterr().out
+
+
 def test_pictures_to_train_on(example, tmp_path):
     made = example("make_pictures")
     made.main(tmp_path, count=64)

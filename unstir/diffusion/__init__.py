@@ -11,4 +11,6 @@ guidance            wrappers of a denoiser: classifier-free guidance, clipping, 
 gradient_guidance   a wrapper that follows a gradient, for example that of CLIP
 noise, philox       random numbers as functions of their arguments
 chain               the forward process as a Markov chain, and the likelihood bound
+score_sde           the same as a stochastic differential equation
+ode, runge_kutta    the probability flow: to the noise and back, and the exact likelihood
 """

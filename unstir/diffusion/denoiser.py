@@ -97,6 +97,28 @@ def gaussian_denoiser(mean: Tensor, std: Tensor, schedule: NoiseSchedule) -> Den
     return denoise
 
 
+def mixture_denoiser(means: Tensor, std: float, weights: Tensor, schedule: NoiseSchedule) -> Denoiser:
+    """The exact denoiser of points from a mixture of round Gaussians: E[x0 | xt] in closed form.
+
+    means: (K, D).  std: of each Gaussian.  weights: (K,), their probabilities.
+    schedule: the noise schedule.
+    Its pictures are points (B, D), or sets of independent points (B, *, D).
+    """
+
+    def denoise(xt: Tensor, t: Tensor, cond: Any) -> Tensor:  # noqa: ARG001 - these data have no conditioning
+        t = t.double()
+        alpha, sigma = (per_picture(one, xt).unsqueeze(-1) for one in (schedule.alpha(t), schedule.sigma(t)))
+        variance = (alpha * std) ** 2 + sigma**2
+        apart = xt.unsqueeze(-2) - alpha * means
+        closeness = -0.5 * apart.square().sum(-1, keepdim=True) / variance
+        belongs = torch.softmax(closeness + weights.log().unsqueeze(-1), dim=-2)
+        towards = means + alpha * std**2 / variance * apart
+        out: Tensor = (belongs * towards).sum(-2)
+        return out
+
+    return denoise
+
+
 def full_time(t: float, xt: Tensor) -> Tensor:
     """One time for a whole batch: (B,) float64 on the device of xt."""
     return torch.full((xt.shape[0],), t, dtype=torch.float64, device=xt.device)

@@ -1,6 +1,6 @@
 """What samplers are made of. Every sampler is a generator that yields each step; the last step's x0 is the picture.
 
-All but Heun's method are one update, `step_to`, with two choices: which prediction of the picture to step towards (this
+All but Heun's method and `pc` are one update, `step_to`, with two choices: which prediction of the picture to step towards (this
 step's, or an extrapolation from the last two) and how much of the noise to replace by fresh noise (none, as much as the
 reverse Markov chain does, or all of it):
 
@@ -12,6 +12,7 @@ reverse Markov chain does, or all of it):
     heun        (average eps of both ends)   none                   2
     dpmpp_2m    extrapolated                 none                   2
     sde         extrapolated                 the chain's            stochastic
+    pc          as ddpm, and after each step some of Langevin dynamics, which yield a Step each
 
 Each is a file of `diffusion.samplers`.
 """
@@ -61,7 +62,8 @@ class Step(NamedTuple):
 
 
 Noise = Callable[[int], Tensor]
-"""Fresh unit noise for step i = 1 … n-1, in the shape of xt (noise(0) is what the start is made of)."""
+"""Fresh unit noise for step i = 1 … n-1, in the shape of xt (noise(0) is what the start is made of). A sampler with
+further steps takes that of numbers above MAX_STEPS of `grid`."""
 
 
 class Sampler(Protocol):
