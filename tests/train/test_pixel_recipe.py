@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.pixel_bits import grey_levels, independent_bits
+from experiments.pixel_bits import bits_of_histograms, grey_levels
 from unstir.data.digits import digit_pictures
 from unstir.data.pictures import Pictures
 from unstir.data.shapes import shape_pictures
@@ -50,7 +50,7 @@ def test_more_scales_and_cheaper_lstms_for_larger_pictures():
 
 def test_independent_pixels():
     train = np.array([[0, 1], [0, 2], [0, 1]])
-    bits = independent_bits(train, np.array([[0, 1], [5, 5]]))
+    bits = bits_of_histograms(train, np.array([[0, 1], [5, 5]]))
     assert bits[0] == pytest.approx(-(np.log2(4 / 20) + np.log2(3 / 20)) / 2)
     assert bits[1] == pytest.approx(np.log2(20))
     assert grey_levels(np.full((1, 2, 2, 3), 255, np.uint8)).tolist() == [[16] * 4]

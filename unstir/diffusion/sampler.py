@@ -1,8 +1,8 @@
 """What samplers are made of. Every sampler is a generator that yields each step; the last step's x0 is the picture.
 
-All but Heun's method and `pc` are one update, `step_to`, with two choices: which prediction of the picture to step towards (this
-step's, or an extrapolation from the last two) and how much of the noise to replace by fresh noise (none, as much as the
-reverse Markov chain does, or all of it):
+All but Heun's method and `pc` are one update, `step_to`, with two choices: which prediction of the picture to step
+towards (this step's, or an extrapolation from the last two) and how much of the noise to replace by fresh noise (none,
+as much as the reverse Markov chain does, or all of it):
 
     sampler     prediction                   fresh noise            order
     ddim        this step's                  eta × the chain's      1 (eta = 0)
